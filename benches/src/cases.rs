@@ -1,0 +1,102 @@
+//! What is measured against what, and which ratios are the goals.
+
+use crate::cells::Workload;
+use crate::contest::{Case, Limit, Of};
+use crate::hand::{Channel, TcpHandler, TcpPipe};
+use crate::idle;
+use crate::ours;
+use crate::peer::{Peer, Result};
+use crate::zeromq::ZeroMq;
+
+const KIB: usize = 1024;
+
+/// Every case there is.
+pub(crate) fn all() -> Vec<Case> {
+    let flow = |width, size| Workload::Flow {
+        connections: 1,
+        width,
+        size,
+    };
+    let many = Workload::Flow {
+        connections: 64,
+        width: 16,
+        size: KIB,
+    };
+    vec![
+        tcp("rtt", Workload::RoundTrip),
+        tcp("flow-64x64B", flow(64, 64)),
+        tcp("flow-64x1KiB", flow(64, KIB)),
+        tcp("flow-64x64KiB", flow(64, 64 * KIB)),
+        tcp("flow-1024x64B", flow(1024, 64)),
+        tcp("flow-1024x1KiB", flow(1024, KIB)),
+        tcp("flow-1024x64KiB", flow(1024, 64 * KIB)),
+        tcp("connections-64x16x1KiB", many),
+        tcp_by_hand("tasks-64x64B", Workload::Tasks(64)),
+        tcp_by_hand("open-1", Workload::Open(1)),
+        tcp_by_hand("open-32", Workload::Open(32)),
+        loopback("rtt", Workload::RoundTrip, 1.0),
+        loopback("flow-64x64B", flow(64, 64), 1.5),
+        loopback("flow-1024x64B", flow(1024, 64), 1.5),
+        big("flow-8x1MiB", flow(8, KIB * KIB)),
+        idle_memory(),
+    ]
+}
+
+/// Against the same contract by hand.
+fn tcp_by_hand(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<ours::Tcp>::new(), "tcp", case, workload).against(Of::<TcpHandler>::new(), 0.90)
+}
+
+/// The same, and beside it the limit of the transport where that is another.
+fn tcp(case: &'static str, workload: Workload) -> Case {
+    tcp_by_hand(case, workload).against(Of::<TcpPipe>::new(), None)
+}
+
+fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
+    Case::of(Of::<ours::Loopback>::new(), "loopback", case, workload)
+        .against(Of::<Channel>::new(), goal)
+}
+
+fn big(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<ours::Tcp>::new(), "big", case, workload)
+        .against(ZeroMq::default(), 1.0)
+        .against(Of::<TcpHandler>::new(), None)
+}
+
+fn idle_memory() -> Case {
+    const WANTED: usize = 10_000;
+    const AT_MOST_KB: f64 = 16.0;
+    let connections = idle::affordable(WANTED);
+    let mut name = format!("{AT_MOST_KB} KB at {connections} connections");
+    if connections < WANTED {
+        name.push_str(" (the limit of open files allows no more)");
+    }
+    Case::of(
+        Of::<ours::Tcp>::new(),
+        "idle",
+        "memory",
+        Workload::Idle(connections),
+    )
+    .against(
+        Limit {
+            name,
+            value: AT_MOST_KB,
+        },
+        1.0,
+    )
+    .against(Of::<TcpHandler>::new(), None)
+}
+
+/// Runs one end of [`idle::measure`], as told by the words after [`idle::END`].
+pub(crate) fn run_end(words: &[String]) -> Result<()> {
+    fn end<P: Peer>(words: &[&str]) -> Option<Result<()>> {
+        match words {
+            ["serve", name] if *name == P::NAME => Some(idle::serve::<P>()),
+            ["hold", name, address] if *name == P::NAME => Some(idle::hold::<P>(address)),
+            _ => None,
+        }
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ended = end::<ours::Tcp>(&words).or_else(|| end::<TcpHandler>(&words));
+    ended.unwrap_or_else(|| Err(format!("no such end: {words:?}").into()))
+}

@@ -1,0 +1,47 @@
+//! Both directions of one stream, driven by a single task.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::frame::{Input, Output};
+
+pub(super) struct Duplex {
+    stream: TcpStream,
+    pub(super) input: Input,
+    pub(super) output: Output,
+}
+
+impl Duplex {
+    pub(super) async fn connect(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            input: Input::new(),
+            output: Output::default(),
+        })
+    }
+
+    /// Writes what waits, as far as the stream takes it.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 64];
+            let set = self.output.slices(&mut slices);
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(stream.poll_write_vectored(cx, &slices[..set]))?;
+            self.output.written(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and tells whether the stream has ended.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let read = ready!(pin!(self.stream.read_buf(self.input.prepare())).poll(cx))?;
+        self.input.grew_by(read);
+        Poll::Ready(Ok(read == 0))
+    }
+}

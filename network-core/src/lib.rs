@@ -1,0 +1,54 @@
+//! Core.
+mod allocator;
+mod close;
+mod connection;
+mod endpoint;
+mod error;
+mod guard;
+mod handler;
+mod inbox;
+mod limits;
+mod listener;
+#[cfg(feature = "multiaddr")]
+mod multiaddr;
+mod network;
+mod pattern;
+mod pool;
+mod port;
+mod port_name;
+mod records;
+mod refusal;
+mod router;
+mod seam;
+mod serve;
+pub mod stream;
+mod sync;
+mod window;
+pub mod wire;
+
+pub use bytes::Bytes;
+
+pub use allocator::{AllocateError, PortAllocator};
+pub use close::{CloseReason, Delivery};
+pub use connection::{Ack, Connection, ConnectionStats, SendOptions, SendPermit};
+pub use endpoint::{Component, Components, Endpoint, EndpointError, Prefixes};
+pub use error::{
+    AttemptOver, BackendError, BindError, ConnectError, ListenError, NoBackend, RegisterError,
+    Rejection, RevokeError, SendError,
+};
+pub use handler::{AnyHandler, ConnectionHandler, HandlerFn, handler_fn};
+pub use limits::Limits;
+pub use listener::{
+    AcceptAll, AcceptFn, Attempt, Attempts, ListenHandler, PendingAttempt, accept_all, accept_fn,
+};
+pub use network::{Acceptor, Handshake, Network, NetworkBuilder, Registration};
+pub use pattern::{PatternError, RoutePattern, Specificity};
+pub use port::Port;
+pub use port_name::{PortName, PortNameError};
+pub use records::{Received, Records};
+pub use refusal::Refusal;
+pub use seam::{
+    AckSink, Capabilities, Dial, Link, LinkEvents, LinkInfo, LinkSeed, OpenLink, PortRevoked,
+    ProtocolImpl, Record, RecordId, RecordSink,
+};
+pub use window::{Answer, StaleAck};

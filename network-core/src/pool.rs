@@ -1,0 +1,142 @@
+//! Handler calls in progress: like `FuturesUnordered`, but its places are used again, so
+//! that a call costs no allocation once a connection has run warm.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use crate::sync::Mutex;
+
+#[derive(Debug)]
+pub(crate) struct Pool<K, F> {
+    places: Vec<Place<K, F>>,
+    free: Vec<usize>,
+    ready: Arc<Ready>,
+    /// Reused between turns.
+    woken: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Place<K, F> {
+    key: Option<K>,
+    future: Pin<Box<Option<F>>>,
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+/// Which places want a poll, and the task to wake for them.
+#[derive(Debug, Default)]
+struct Ready(Mutex<(Vec<usize>, Option<Waker>)>);
+
+#[derive(Debug)]
+struct Signal {
+    place: usize,
+    raised: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.raised.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut ready = self.ready.0.lock();
+        ready.0.push(self.place);
+        let task = ready.1.take();
+        drop(ready);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl<K: Copy, F: Future> Pool<K, F> {
+    pub(crate) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            ready: Arc::default(),
+            woken: Vec::new(),
+        }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Starts a call, and tells its outcome if it has one at once.
+    pub(crate) fn start(&mut self, key: K, future: F) -> Poll<F::Output> {
+        let at = self.free.pop().unwrap_or_else(|| {
+            let place = self.places.len();
+            let ready = self.ready.clone();
+            let signal = Arc::new(Signal {
+                place,
+                raised: AtomicBool::new(false),
+                ready,
+            });
+            let waker = Waker::from(signal.clone());
+            self.places.push(Place {
+                key: None,
+                future: Box::pin(None),
+                signal,
+                waker,
+            });
+            place
+        });
+        self.places[at].key = Some(key);
+        self.places[at].future.set(Some(future));
+        self.poll_place(at)
+    }
+
+    /// Polls the calls that were woken, and tells the outcome of one that has ended.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(K, F::Output)> {
+        loop {
+            while let Some(at) = self.woken.pop() {
+                self.places[at]
+                    .signal
+                    .raised
+                    .store(false, Ordering::Release);
+                let Some(key) = self.places[at].key else {
+                    continue;
+                };
+                if let Poll::Ready(outcome) = self.poll_place(at) {
+                    return Poll::Ready((key, outcome));
+                }
+            }
+            let mut ready = self.ready.0.lock();
+            if ready.0.is_empty() {
+                match &mut ready.1 {
+                    Some(task) => task.clone_from(cx.waker()),
+                    None => ready.1 = Some(cx.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            std::mem::swap(&mut ready.0, &mut self.woken);
+            // Popped from the back: first woken, first polled.
+            self.woken.reverse();
+        }
+    }
+
+    fn poll_place(&mut self, at: usize) -> Poll<F::Output> {
+        let place = &mut self.places[at];
+        let mut cx = Context::from_waker(&place.waker);
+        let Some(future) = place.future.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let output = ready!(future.poll(&mut cx));
+        place.future.set(None);
+        place.key = None;
+        self.free.push(at);
+        Poll::Ready(output)
+    }
+}

@@ -1,0 +1,458 @@
+//! The seam between core and the backends.
+//!
+//! ```text
+//!      Port / Connection / handlers                     (core, written once)
+//!   submit  answer  close        records   acks   closing  closed
+//!      │       │      │             ▲        ▲       ▲       ▲
+//!      ▼       ▼      ▼             │        │       │       │
+//!        dyn Link  ── one peer ──  LinkEvents, with the driver (backend)
+//! ```
+//!
+//! The cold path, once a port or a connection, is [`ProtocolImpl`]. The hot path, once a
+//! record, is a [`Link`] and the [`LinkEvents`] that its driver owns: no method of either
+//! blocks, awaits or allocates for a record.
+
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    close::{CloseReason, Delivery},
+    connection::{Connection, Handle, Shared},
+    endpoint::Endpoint,
+    error::{BackendError, ConnectError, Rejection},
+    handler::Consumer,
+    inbox::Arrival,
+    limits::Limits,
+    network::Acceptor,
+    pattern::RoutePattern,
+    port::{Membership, PortInner},
+    serve::ServeFuture,
+    window::{Answer, StaleAck},
+};
+
+/// Names one record in flight on one connection.
+///
+/// For a record that core submits, core chooses it, and it fits in 32 bits: slot in the
+/// lower 16, generation above. For a record that a backend reports, the backend chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordId(pub u64);
+
+impl RecordId {
+    pub(crate) fn of_slot(index: usize, generation: u16) -> Self {
+        Self(u64::from(generation) << 16 | (index as u64 & 0xffff))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+}
+
+/// A record on its way out.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it says.
+    pub payload: Bytes,
+    /// The sender's deadline, for backends that can prove that it passed
+    /// ([`Capabilities::proves_timeouts`]); core watches it for all others.
+    pub timeout: Option<Duration>,
+}
+
+/// What a backend can and cannot do. Tests select themselves by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Records arrive in the order in which they were sent.
+    pub ordered: bool,
+    /// A record that is not acked in time is proved undelivered, by the backend itself.
+    pub proves_timeouts: bool,
+    /// After a close the delivery of every record is known, as long as the transport lasts.
+    pub proves_delivery: bool,
+    /// Several ports may share one address of the transport (`…/port/NAME`).
+    pub shares_sockets: bool,
+    /// There is a wire, on which a peer may misbehave.
+    pub wire: bool,
+    /// A listener is found by a longer endpoint that starts with its own.
+    pub prefix_listening: bool,
+}
+
+impl Capabilities {
+    /// Ordered and in process: what the loopback backend can do.
+    pub const IN_PROCESS: Self = Self {
+        ordered: true,
+        proves_timeouts: false,
+        proves_delivery: true,
+        shares_sockets: false,
+        wire: false,
+        prefix_listening: true,
+    };
+
+    /// Ordered, over the common frames: what a byte-stream backend can do.
+    pub const STREAM: Self = Self {
+        shares_sockets: true,
+        wire: true,
+        ..Self::IN_PROCESS
+    };
+}
+
+/// A protocol backend.
+///
+/// Core calls it once a port or a connection, never once a record. Methods may be called
+/// concurrently, for different endpoints and for the same one, except that core calls
+/// `bind`, `listen`, `unlisten` and `revoke` of one port one after the other. A method
+/// whose future is dropped must leave nothing half done.
+#[async_trait]
+pub trait ProtocolImpl: Debug + Send + Sync + 'static {
+    /// A short name for messages: `"tcp"`.
+    fn name(&self) -> &'static str;
+
+    /// Which endpoints are this backend's, local and remote ones. Asked once, when the
+    /// backend is registered.
+    fn patterns(&self) -> Vec<RoutePattern>;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Reserves a local endpoint and returns its full name. Where `wanted` asks for a fresh
+    /// name ([`Endpoint::wants_fresh_name`], or a TCP port of 0), the backend chooses one.
+    /// Core checks that no port of the network has the name, and calls
+    /// [`revoke`](Self::revoke) if one has.
+    ///
+    /// # Errors
+    /// Whatever keeps the name from being used: a malformed one, an address in use.
+    async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError>;
+
+    /// Starts to take inbound connections for a bound endpoint: for each, the backend asks
+    /// [`Acceptor::attempt`]. Called again where a port listens again.
+    async fn listen(&self, local: &Endpoint, acceptor: Acceptor) -> Result<(), BackendError>;
+
+    /// Stops taking inbound connections. Open connections stay. Core answers attempts that
+    /// come all the same with [`Rejection::NotListening`].
+    async fn unlisten(&self, local: &Endpoint);
+
+    /// Opens a connection: agrees with the remote side, then hands
+    /// [`Dial::seed`] its link. Core bounds the time.
+    ///
+    /// # Errors
+    /// No connection may exist afterwards, on either side.
+    async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError>;
+
+    /// Releases a local endpoint. Core has closed its connections.
+    async fn revoke(&self, local: &Endpoint);
+
+    /// Releases everything. Core has revoked every port.
+    async fn shutdown(&self) {}
+}
+
+/// A connection that core asks a backend for.
+#[derive(Debug)]
+pub struct Dial {
+    /// The port that connects.
+    pub local: Endpoint,
+    /// Where to.
+    pub remote: Endpoint,
+    /// Becomes the connection.
+    pub seed: LinkSeed,
+}
+
+/// One established connection, as core drives it. Object safe; called from any thread.
+///
+/// No method may block, or call back into core's connection before it returns.
+pub trait Link: Debug + Send + Sync + 'static {
+    /// Sends a record. Core keeps to the window and sizes of [`LinkInfo`]. Records submitted
+    /// one after the other keep their order.
+    fn submit(&self, id: RecordId, record: Record);
+
+    /// Answers a record that was reported through [`RecordSink`] or [`LinkEvents::record`],
+    /// where the answer does not come out of [`LinkEvents::poll`].
+    fn answer(&self, id: RecordId, answer: Answer);
+
+    /// Starts to close. Called at most once. What was submitted and answered before still
+    /// goes out; records that arrive from now on core discards. The driver ends with
+    /// [`LinkEvents::closed`] in bounded time.
+    fn close(&self, reason: &CloseReason);
+}
+
+/// What both sides of a link agreed on.
+#[derive(Clone, Debug)]
+pub struct LinkInfo {
+    /// The endpoint of this side.
+    pub local: Endpoint,
+    /// The endpoint of the remote side.
+    pub remote: Endpoint,
+    /// The longest record that may be sent, in bytes.
+    pub max_record_len: usize,
+    /// The longest ack that may be given, in bytes.
+    pub max_ack_len: usize,
+    /// How many records may be un-acked on the way out.
+    pub window_records: u32,
+    /// How many bytes of records may be un-acked on the way out.
+    pub window_bytes: u64,
+}
+
+impl LinkInfo {
+    /// A link on which both sides keep to the same limits.
+    pub fn symmetric(local: Endpoint, remote: Endpoint, limits: &Limits) -> Self {
+        Self {
+            local,
+            remote,
+            max_record_len: limits.max_record_len,
+            max_ack_len: limits.max_ack_len,
+            window_records: limits.window_records,
+            window_bytes: limits.window_bytes,
+        }
+    }
+}
+
+/// A connection to be: whose it will be and who handles it. Dropping it opens nothing.
+#[derive(Debug)]
+pub struct LinkSeed {
+    pub(crate) port: Arc<PortInner>,
+    pub(crate) consumer: ConsumerSlot,
+    pub(crate) membership: Membership,
+}
+
+/// A [`Consumer`] with somebody to tell when the connection is open.
+pub(crate) struct ConsumerSlot {
+    pub(crate) consumer: Consumer,
+    pub(crate) tell: Option<tokio::sync::oneshot::Sender<Connection>>,
+}
+
+impl std::fmt::Debug for ConsumerSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConsumerSlot")
+    }
+}
+
+impl LinkSeed {
+    /// The limits of the network, to be told to the remote side.
+    pub fn limits(&self) -> &Limits {
+        self.port.limits()
+    }
+
+    /// The connection as agreed with the remote side; it opens with
+    /// [`OpenLink::establish`].
+    pub fn agree(self, info: LinkInfo) -> OpenLink {
+        OpenLink {
+            shared: Arc::new(Shared::new(info)),
+            seed: self,
+        }
+    }
+}
+
+/// A connection that has everything but its link.
+#[derive(Debug)]
+pub struct OpenLink {
+    shared: Arc<Shared>,
+    seed: LinkSeed,
+}
+
+impl OpenLink {
+    /// Where records may be reported from any thread.
+    pub fn records(&self) -> RecordSink {
+        RecordSink(self.shared.clone())
+    }
+
+    /// Where acks may be reported from any thread.
+    pub fn acks(&self) -> AckSink {
+        AckSink(self.shared.clone())
+    }
+
+    /// Opens the connection. The caller spawns a driver that owns the events and polls them.
+    ///
+    /// # Errors
+    /// The port was revoked meanwhile; nothing has been opened.
+    pub fn establish(self, link: Arc<dyn Link>) -> Result<(Connection, LinkEvents), PortRevoked> {
+        let Self { shared, seed } = self;
+        let handle = Arc::new(Handle::new(shared.clone(), link));
+        shared.join(seed.membership, &seed.port, &handle)?;
+        let connection = Connection::new(handle);
+        let serve = match seed.consumer.consumer {
+            Consumer::Handler(serve) => Some(serve(connection.clone())),
+            Consumer::Pull => None,
+        };
+        if let Some(tell) = seed.consumer.tell {
+            // Whoever accepted may have gone; the connection then closes by itself.
+            let _ = tell.send(connection.clone());
+        }
+        let events = LinkEvents {
+            shared,
+            serve,
+            arrivals: Vec::new(),
+            woken: Vec::new(),
+            over: false,
+        };
+        Ok((connection, events))
+    }
+}
+
+/// The port of a connection was revoked before the connection opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the port was revoked")]
+pub struct PortRevoked;
+
+/// Takes records that arrived.
+#[derive(Clone, Debug)]
+pub struct RecordSink(Arc<Shared>);
+
+impl RecordSink {
+    /// Reports a record. An error is the answer to give right away.
+    pub fn record(&self, id: RecordId, payload: Bytes) -> Result<(), Answer> {
+        self.0.inbox().push(id, payload)
+    }
+}
+
+/// Takes acks that arrived.
+#[derive(Clone, Debug)]
+pub struct AckSink(Arc<Shared>);
+
+impl AckSink {
+    /// Reports what the remote side said of one record.
+    ///
+    /// # Errors
+    /// The record is not un-acked: on a wire, the peer broke the protocol.
+    pub fn answer(&self, id: RecordId, answer: Answer) -> Result<(), StaleAck> {
+        self.answers([(id, answer)], &mut Vec::new())
+    }
+
+    /// Reports many, under one lock. `woken` is scratch space that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer); the answers that are not stale are taken.
+    pub fn answers(
+        &self,
+        answers: impl IntoIterator<Item = (RecordId, Answer)>,
+        woken: &mut Vec<Waker>,
+    ) -> Result<(), StaleAck> {
+        let outcome = self.0.window().answer(answers, woken);
+        woken.drain(..).for_each(Waker::wake);
+        outcome
+    }
+}
+
+/// What the driver of a link tells core, and how it runs the handler.
+///
+/// Owned by one task. Dropping it before [`closed`](Self::closed) closes the connection
+/// with [`CloseReason::cut_off`]: nothing waits for ever.
+pub struct LinkEvents {
+    shared: Arc<Shared>,
+    serve: Option<ServeFuture>,
+    arrivals: Vec<Arrival>,
+    woken: Vec<Waker>,
+    over: bool,
+}
+
+impl LinkEvents {
+    /// Reports a record; it is handed out by the next [`poll`](Self::poll).
+    pub fn record(&mut self, id: RecordId, payload: Bytes) {
+        self.arrivals.push((id, payload));
+    }
+
+    /// Reports what the remote side said of some records, under one lock.
+    ///
+    /// # Errors
+    /// One of the records is not un-acked: the peer broke the protocol.
+    pub fn answers(
+        &mut self,
+        answers: impl IntoIterator<Item = (RecordId, Answer)>,
+    ) -> Result<(), StaleAck> {
+        let outcome = self.shared.window().answer(answers, &mut self.woken);
+        self.woken.drain(..).for_each(Waker::wake);
+        outcome
+    }
+
+    /// Hands out what was reported and runs the handler; its answers are added to
+    /// `answers`. Wakes `cx` when there is more to do. Ready once the handler has ended,
+    /// after [`closed`](Self::closed).
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<(RecordId, Answer)>,
+    ) -> Poll<()> {
+        if !self.arrivals.is_empty() {
+            let wake = self.serve.is_none();
+            self.shared
+                .inbox()
+                .push_all(&mut self.arrivals, answers, wake);
+        }
+        let Some(serve) = &mut self.serve else {
+            return Poll::Ready(());
+        };
+        let ended = serve.as_mut().poll(cx).is_ready();
+        self.shared.inbox().take_answers(answers);
+        if ended {
+            self.serve = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// The remote side has said that it closes, and why: no more records will come. Those
+    /// that came are still handed out; [`poll_drained`](Self::poll_drained) tells when.
+    pub fn closing(&mut self, reason: &CloseReason) {
+        self.shared.remote_closes(reason);
+    }
+
+    /// Ready once every record that was reported has been handed out, or discarded.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.arrivals.is_empty() {
+            return Poll::Pending;
+        }
+        self.shared.inbox().poll_drained(cx)
+    }
+
+    /// The connection is over. `unacked` is what became of the records that are un-acked.
+    /// Where this side or the remote side had a reason before, the first one stays.
+    ///
+    /// The driver then polls until [`poll`](Self::poll) is ready, or awaits
+    /// [`finish`](Self::finish), so that `on_close` runs.
+    pub fn closed(&mut self, reason: &CloseReason, unacked: Delivery) {
+        if !self.over {
+            self.over = true;
+            let mut discards = Vec::new();
+            self.shared
+                .inbox()
+                .push_all(&mut self.arrivals, &mut discards, true);
+            self.shared.over(reason, unacked, self.serve.is_some());
+        }
+    }
+
+    /// Runs the handler to its end, after [`closed`](Self::closed).
+    pub async fn finish(mut self) {
+        let mut answers = Vec::new();
+        std::future::poll_fn(|cx| {
+            answers.clear();
+            self.poll(cx, &mut answers)
+        })
+        .await;
+    }
+}
+
+impl std::fmt::Debug for LinkEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkEvents")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for LinkEvents {
+    fn drop(&mut self) {
+        self.closed(&CloseReason::cut_off(), Delivery::Unknown);
+        if self.serve.is_some() {
+            self.shared.consumer_ended();
+        }
+    }
+}
+
+impl From<PortRevoked> for Rejection {
+    fn from(_: PortRevoked) -> Self {
+        Self::NotListening
+    }
+}

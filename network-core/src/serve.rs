@@ -1,0 +1,92 @@
+//! Runs a handler over the records of one connection.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    close::CloseReason,
+    connection::Connection,
+    guard::{Guarded, Panicked},
+    handler::ConnectionHandler,
+    pool::Pool,
+    refusal::Refusal,
+    window::Answer,
+};
+
+/// A handler at work on one connection: boxed once, and polled by the backend's own task.
+pub(crate) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(crate) async fn serve<H: ConnectionHandler>(handler: H, connection: Connection) {
+    let shared = connection.shared();
+    let inbox = shared.inbox();
+    let at_most = if handler.one_at_a_time() {
+        1
+    } else {
+        usize::MAX
+    };
+    let mut calls = Pool::new();
+    let mut records = VecDeque::new();
+    let mut answers = Vec::new();
+    let mut open = pin!(Guarded::new(|| handler.on_open(&connection)));
+    let mut opened = false;
+
+    let reason = poll_fn(|cx| {
+        if !opened && let Poll::Ready(outcome) = open.as_mut().poll(cx) {
+            opened = true;
+            if outcome.is_err() {
+                connection.fail(CloseReason::HandlerPanicked);
+            }
+        }
+        loop {
+            while let Poll::Ready((id, outcome)) = calls.poll_next(cx) {
+                answers.push((id, answer(outcome, &connection)));
+            }
+            let end = inbox.poll_take(&mut records, at_most.saturating_sub(calls.running()), cx);
+            if records.is_empty() {
+                inbox.give_answers(&mut answers);
+                return end;
+            }
+            for (id, record) in records.drain(..) {
+                let call = Guarded::new(|| handler.on_receive(&connection, record));
+                if let Poll::Ready(outcome) = calls.start(id, call) {
+                    answers.push((id, answer(outcome, &connection)));
+                }
+            }
+        }
+    })
+    .await;
+
+    // Calls in progress go on, but nobody waits for their answers.
+    let mut close = pin!(Guarded::new(|| handler.on_close(&connection, &reason)));
+    let mut closed = false;
+    poll_fn(|cx| {
+        closed = closed || close.as_mut().poll(cx).is_ready();
+        // `close` returns once `on_close` was called; it may itself be called from there.
+        shared.consumer_ended();
+        opened = opened || open.as_mut().poll(cx).is_ready();
+        while calls.poll_next(cx).is_ready() {}
+        if closed && opened && calls.running() == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+fn answer(outcome: Result<Result<Bytes, Refusal>, Panicked>, connection: &Connection) -> Answer {
+    match outcome {
+        Ok(Ok(ack)) => connection.shared().checked_ack(ack),
+        Ok(Err(refusal)) => Answer::Refused(refusal),
+        Err(Panicked) => {
+            connection.fail(CloseReason::HandlerPanicked);
+            Answer::Refused(Refusal::new("the handler panicked"))
+        }
+    }
+}

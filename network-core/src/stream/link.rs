@@ -1,0 +1,126 @@
+//! What senders and the driver of a stream share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use crate::{
+    close::CloseReason,
+    seam::{AckSink, Link, Record, RecordId},
+    window::Answer,
+    wire::{Closing, Output},
+};
+
+/// The senders' side of a stream: frames go into a shared output under a short lock, from
+/// where the driver swaps them out.
+#[derive(Debug)]
+pub(super) struct StreamLink {
+    pub(super) shared: Arc<Shared>,
+    pub(super) acks: AckSink,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shared(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) output: Output,
+    /// Records that were submitted and have no answer yet.
+    pub(super) unacked: u32,
+    /// What the answers in `output` give back to the peer's window.
+    pub(super) answered: Load,
+    /// No record goes out any more: a close is in `output`, or was.
+    pub(super) said_close: bool,
+    /// No answer goes out any more either.
+    pub(super) said_done: bool,
+    /// The driver, while it sleeps with nothing to write.
+    pub(super) driver: Option<Waker>,
+}
+
+/// A part of a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub(super) records: u32,
+    pub(super) bytes: u64,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn push_answer(&mut self, id: RecordId, answer: Answer) {
+        if self.said_done {
+            return;
+        }
+        let (id, len) = parts(id);
+        match answer {
+            Answer::Ack(ack) => self.output.ack(id, ack),
+            Answer::Refused(refusal) => self.output.refused(id, &refusal),
+            Answer::Discarded => self.output.discarded(id),
+        }
+        self.answered.records += 1;
+        self.answered.bytes += u64::from(len);
+    }
+
+    pub(super) fn push_close(&mut self, closing: &Closing) {
+        if !self.said_close {
+            self.said_close = true;
+            self.output.close(closing);
+        }
+    }
+}
+
+/// The id of a record that arrived: the peer's id and the length, which comes back with the
+/// answer, so that the window needs no table.
+pub(super) fn inbound_id(id: u32, len: usize) -> RecordId {
+    RecordId(u64::from(id) | (len as u64) << 32)
+}
+
+fn parts(id: RecordId) -> (u32, u32) {
+    (id.0 as u32, (id.0 >> 32) as u32)
+}
+
+impl StreamLink {
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.shared.lock();
+        change(&mut state);
+        let driver = if state.output.is_empty() {
+            None
+        } else {
+            state.driver.take()
+        };
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
+
+impl Link for StreamLink {
+    fn submit(&self, id: RecordId, record: Record) {
+        let mut late = false;
+        self.with(|state| {
+            late = state.said_close;
+            if !late {
+                state.unacked += 1;
+                state.output.record(id.0 as u32, record.payload);
+            }
+        });
+        if late {
+            // Stale only if the connection is over: then the record has its answer.
+            let _ = self.acks.answer(id, Answer::Discarded);
+        }
+    }
+
+    fn answer(&self, id: RecordId, answer: Answer) {
+        self.with(|state| state.push_answer(id, answer));
+    }
+
+    fn close(&self, reason: &CloseReason) {
+        self.with(|state| state.push_close(&Closing::of(reason)));
+    }
+}

@@ -1,0 +1,251 @@
+//! The opening of a connection over a byte stream.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    driver::Driver,
+    link::{Shared, StreamLink},
+};
+use crate::{
+    connection::Connection,
+    endpoint::{Endpoint, EndpointError},
+    error::{ConnectError, Rejection},
+    limits::Limits,
+    listener::Attempt,
+    network::Acceptor,
+    refusal::Refusal,
+    seam::{LinkInfo, LinkSeed, PortRevoked},
+    wire::{Hello, MAX_OPENING_LEN, OpeningError, Reply, Welcome, decode_hello, decode_reply},
+};
+
+/// What a dialer says in its opening.
+#[derive(Clone, Debug)]
+pub struct Dialing {
+    /// The endpoint of this side of the connection.
+    pub local: Endpoint,
+    /// The endpoint that is dialed.
+    pub remote: Endpoint,
+    /// The part of `remote` that the transport does not use: `/port/orders`, or empty.
+    pub to: String,
+    /// What this side's port is called, in the same terms, or empty.
+    pub from: String,
+}
+
+/// Opens a connection over a stream that was dialed, and spawns its driver.
+///
+/// # Errors
+/// [`ConnectError::Rejected`], [`ConnectError::Incompatible`], [`ConnectError::TimedOut`],
+/// [`ConnectError::Unreachable`], [`ConnectError::Revoked`].
+///
+/// # Cancel safety
+/// Dropping the future drops the stream; the listener notices.
+pub async fn dial<S>(
+    mut stream: S,
+    seed: LinkSeed,
+    dialing: Dialing,
+) -> Result<Connection, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Dialing {
+        local,
+        remote,
+        to,
+        from,
+    } = dialing;
+    let limits = seed.limits().clone();
+    let hello = Hello {
+        to,
+        from,
+        takes: Welcome::of(&limits),
+    };
+    let mut input = BytesMut::new();
+    let exchange = async {
+        stream.write_all(&hello.encode()).await?;
+        stream.flush().await?;
+        read_opening(&mut stream, &mut input, decode_reply).await
+    };
+    // The listener may take its time to decide.
+    let after = limits.handshake_time + limits.accept_time;
+    let reply = match timeout(after, exchange).await {
+        Err(_) => return Err(ConnectError::TimedOut { remote, after }),
+        Ok(Err(error)) => {
+            return Err(ConnectError::Unreachable {
+                remote,
+                source: error.into(),
+            });
+        }
+        Ok(Ok(Err(error))) => {
+            let problem = error.to_string();
+            return Err(ConnectError::Incompatible { remote, problem });
+        }
+        Ok(Ok(Ok(reply))) => reply,
+    };
+    match reply {
+        Reply::Reject(reason) => Err(ConnectError::Rejected { remote, reason }),
+        Reply::Welcome(welcome) => {
+            let info = agreed(local.clone(), remote, &limits, welcome);
+            let opened = open(stream, input, seed, info, limits);
+            opened.map_err(|PortRevoked| ConnectError::Revoked { local })
+        }
+    }
+}
+
+/// Opens a connection over a stream that came in, and spawns its driver; or turns it down.
+///
+/// `attempt_of` makes the attempt from what the dialer said: the endpoint it dialed, in the
+/// terms of the listening address, and the dialer's own.
+///
+/// # Errors
+/// Why there is no connection. The dialer has been told, as far as it listened.
+///
+/// # Cancel safety
+/// Dropping the future drops the stream.
+pub async fn accept<S>(
+    mut stream: S,
+    acceptor: &Acceptor,
+    attempt_of: impl FnOnce(&Hello) -> Result<Attempt, EndpointError>,
+) -> Result<Connection, Rejection>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = acceptor.limits().clone();
+    let mut input = BytesMut::new();
+    let bad =
+        |error: &dyn std::fmt::Display| Rejection::BadOpening(Refusal::new(error.to_string()));
+    let reading = read_opening(&mut stream, &mut input, decode_hello);
+    let hello = match timeout(limits.handshake_time, reading).await {
+        Err(_) => Err(bad(&"it took too long")),
+        Ok(Err(error)) => return Err(bad(&error)),
+        Ok(Ok(Err(error))) => Err(bad(&error)),
+        Ok(Ok(Ok(hello))) => Ok(hello),
+    };
+    let attempt = hello.and_then(|hello| {
+        attempt_of(&hello)
+            .map(|attempt| (hello, attempt))
+            .map_err(|error| bad(&error))
+    });
+    let (hello, attempt) = match attempt {
+        Ok(attempt) => attempt,
+        Err(rejection) => return Err(reject(stream, rejection, &limits).await),
+    };
+    let (local, remote) = (attempt.local.clone(), attempt.remote.clone());
+    let decision = tokio::select! {
+        decision = acceptor.attempt(attempt) => decision,
+        // A dialer says nothing before it is welcomed, so this is its end.
+        gone = gone(&mut stream, &mut input) => return Err(bad(&gone)),
+    };
+    let seed = match decision {
+        Ok(seed) => seed,
+        Err(rejection) => return Err(reject(stream, rejection, &limits).await),
+    };
+    let welcome = Reply::Welcome(Welcome::of(&limits)).encode();
+    let sending = async {
+        stream.write_all(&welcome).await?;
+        stream.flush().await
+    };
+    match timeout(limits.handshake_time, sending).await {
+        Err(_) => return Err(bad(&"it took too long to read the welcome")),
+        Ok(Err(error)) => return Err(bad(&error)),
+        Ok(Ok(())) => {}
+    }
+    let info = agreed(local, remote, &limits, hello.takes);
+    Ok(open(stream, input, seed, info, limits)?)
+}
+
+fn open<S>(
+    stream: S,
+    begun: BytesMut,
+    seed: LinkSeed,
+    info: LinkInfo,
+    limits: Limits,
+) -> Result<Connection, PortRevoked>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shared = Arc::new(Shared::default());
+    let open = seed.agree(info);
+    let link = StreamLink {
+        shared: shared.clone(),
+        acks: open.acks(),
+    };
+    let (connection, events) = open.establish(Arc::new(link))?;
+    tokio::spawn(Driver::new(stream, begun, shared, events, limits).run());
+    Ok(connection)
+}
+
+/// What both sides keep to: the smaller limit of the two.
+fn agreed(local: Endpoint, remote: Endpoint, limits: &Limits, theirs: Welcome) -> LinkInfo {
+    LinkInfo {
+        local,
+        remote,
+        max_record_len: limits.max_record_len.min(theirs.max_record_len as usize),
+        max_ack_len: limits.max_ack_len.min(theirs.max_ack_len as usize),
+        window_records: limits.window_records.min(theirs.window_records),
+        window_bytes: limits.window_bytes.min(theirs.window_bytes),
+    }
+}
+
+/// Reads until one opening message is there, and no further than one can be long.
+async fn read_opening<S, T>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    decode: impl Fn(&mut BytesMut) -> Result<Option<T>, OpeningError>,
+) -> io::Result<Result<T, OpeningError>>
+where
+    S: AsyncRead + Unpin,
+{
+    loop {
+        match decode(input) {
+            Ok(Some(message)) => return Ok(Ok(message)),
+            Err(error) => return Ok(Err(error)),
+            Ok(None) => {}
+        }
+        let room = MAX_OPENING_LEN.saturating_sub(input.len());
+        input.reserve(room.min(512));
+        if room == 0 || stream.read_buf(input).await? == 0 {
+            let early = OpeningError::Malformed("the connection ended before the opening did");
+            return Ok(Err(early));
+        }
+    }
+}
+
+/// Tells the dialer no, and lets it read that before the stream goes.
+async fn reject<S>(mut stream: S, rejection: Rejection, limits: &Limits) -> Rejection
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let bytes = Reply::Reject(rejection.clone()).encode();
+    let telling = async {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 512];
+        let mut budget = MAX_OPENING_LEN;
+        // Closing with unread bytes would reset the connection and could take the word along.
+        while budget > 0 {
+            match stream.read(&mut rest).await? {
+                0 => break,
+                read => budget = budget.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // The dialer may be gone, or not listen: it was told as far as that goes.
+    let _ = timeout(limits.close_time.min(Duration::from_secs(1)), telling).await;
+    rejection
+}
+
+/// Waits until the stream ends; whatever comes before that comes too early.
+async fn gone<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> String {
+    match stream.read_buf(input).await {
+        Ok(0) => "the dialer went away before the decision".to_owned(),
+        Ok(_) => "the dialer sent something before it was welcomed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Bytes that were read.
+
+use bytes::BytesMut;
+
+use super::frame::{self, Frame, FrameError, FrameLimits};
+
+/// Bytes that were read and not yet cut into frames. Its room follows the size of the
+/// reads, and is given back while nothing is there.
+#[derive(Debug)]
+pub struct Input {
+    bytes: BytesMut,
+    room: usize,
+    limits: FrameLimits,
+}
+
+impl Input {
+    /// The room that an idle connection keeps, in bytes.
+    pub const LEAST: usize = 1024;
+    /// The most room that reads are given beyond a frame that is known to come, in bytes.
+    pub const MOST: usize = 256 * 1024;
+
+    /// Begins with bytes that were read already.
+    pub fn new(bytes: BytesMut, limits: FrameLimits) -> Self {
+        Self {
+            bytes,
+            room: Self::LEAST,
+            limits,
+        }
+    }
+
+    /// Where the next read goes, with room to spare.
+    pub fn prepare(&mut self) -> &mut BytesMut {
+        let missing = frame::missing(&self.bytes)
+            .unwrap_or(0)
+            .min(self.limits.record);
+        let wanted = self.room.max(missing);
+        if self.bytes.capacity() - self.bytes.len() < (self.room / 2).max(missing) {
+            self.bytes.reserve(wanted);
+        }
+        &mut self.bytes
+    }
+
+    /// Learns from the size of a read how much room the next one deserves.
+    pub fn grew_by(&mut self, read: usize) {
+        if read * 2 > self.room {
+            self.room = (self.room * 2).min(Self::MOST);
+        } else if read * 8 < self.room {
+            // Slowly, so that a burst after a lull finds its room.
+            self.room = (self.room - self.room / 8).max(Self::LEAST);
+        }
+    }
+
+    /// The next whole frame.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the bytes are no frame; the connection cannot go on.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        frame::decode(&mut self.bytes, self.limits)
+    }
+
+    /// Gives back memory that is not in use.
+    pub fn shrink(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+            self.room = Self::LEAST;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The backend: addresses, listeners and connects.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use network_core::{
+    Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, ProtocolImpl,
+    RoutePattern,
+    stream::{self, Dialing},
+};
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::{
+    address::{Address, AddressError, Host, endpoint_of, with_path},
+    socket::Socket,
+};
+
+/// The TCP backend: records over plain TCP, `/tcp` without `/tls`.
+#[derive(Debug, Default)]
+pub struct Tcp {
+    sockets: Mutex<HashMap<SocketAddr, Arc<Socket>>>,
+    next_name: AtomicU64,
+}
+
+impl Tcp {
+    /// A backend without any ports.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Socket>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn socket_of(&self, local: &Endpoint) -> Option<Arc<Socket>> {
+        let address = Address::parse(local).ok()?;
+        let Host::Ip(ip) = address.host else {
+            return None;
+        };
+        self.sockets()
+            .get(&SocketAddr::new(ip, address.port))
+            .cloned()
+    }
+
+    fn fresh_path(&self, path: &str) -> String {
+        let number = self.next_name.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{path}port{number}")
+    }
+}
+
+#[async_trait]
+impl ProtocolImpl for Tcp {
+    fn name(&self) -> &'static str {
+        "tcp"
+    }
+
+    fn patterns(&self) -> Vec<RoutePattern> {
+        ["ip4", "ip6", "dns", "dns4", "dns6"]
+            .into_iter()
+            .filter_map(|host| RoutePattern::parse(&format!("/{host}/*/tcp/*")).ok())
+            .collect()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::STREAM
+    }
+
+    async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
+        let address = Address::parse(wanted)?;
+        let Host::Ip(ip) = address.host else {
+            return Err(AddressError::NameToBind(wanted.clone()).into());
+        };
+        let wanted_address = SocketAddr::new(ip, address.port);
+        let mut sockets = self.sockets();
+        let shared = if address.port == 0 {
+            None
+        } else {
+            sockets.get(&wanted_address).cloned()
+        };
+        let socket = match shared {
+            Some(socket) => socket,
+            None => Arc::new(Socket::bind(wanted_address)?),
+        };
+        let mut path = address.path.clone();
+        let port = loop {
+            if address.path.ends_with('/') {
+                path = self.fresh_path(&address.path);
+            }
+            let port = with_path(socket.transport(), &path)?;
+            if socket.add(&port) || !address.path.ends_with('/') {
+                break port;
+            }
+        };
+        sockets.insert(socket.address(), socket);
+        Ok(port)
+    }
+
+    async fn listen(&self, local: &Endpoint, acceptor: Acceptor) -> Result<(), BackendError> {
+        let socket = self.socket_of(local).ok_or(io::ErrorKind::AddrNotAvailable);
+        Ok(socket.map_err(io::Error::from)?.listen(acceptor)?)
+    }
+
+    async fn unlisten(&self, _local: &Endpoint) {
+        // The socket goes on listening, for other ports and so that dialers are told why
+        // nobody is there. It ends with its last port.
+    }
+
+    async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
+        let Dial {
+            local,
+            remote,
+            seed,
+        } = dial;
+        let failed = |source: BackendError| ConnectError::Backend {
+            remote: remote.clone(),
+            protocol: "tcp",
+            source,
+        };
+        let to = Address::parse(&remote).map_err(|error| failed(error.into()))?;
+        let from = Address::parse(&local).map_err(|error| failed(error.into()))?;
+        if to.port == 0 {
+            return Err(failed(AddressError::NoPort(remote.clone()).into()));
+        }
+        let stream = open(&to, &remote)
+            .await
+            .map_err(|error| ConnectError::Unreachable {
+                remote: remote.clone(),
+                source: error.into(),
+            })?;
+        // Without it small frames would wait for acks of the kernel.
+        let _ = stream.set_nodelay(true);
+        let own = stream.local_addr().map_err(|error| failed(error.into()))?;
+        let local = endpoint_of(own)
+            .and_then(|transport| with_path(&transport, &from.path))
+            .map_err(|error| failed(error.into()))?;
+        let dialing = Dialing {
+            local,
+            remote,
+            to: to.path,
+            from: from.path,
+        };
+        stream::dial(stream, seed, dialing).await
+    }
+
+    async fn revoke(&self, local: &Endpoint) {
+        if let Some(socket) = self.socket_of(local)
+            && socket.remove(local)
+        {
+            self.sockets().remove(&socket.address());
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.sockets().clear();
+    }
+}
+
+/// Connects to the first address of the host that answers.
+async fn open(to: &Address, remote: &Endpoint) -> io::Result<TcpStream> {
+    let (name, family) = match &to.host {
+        Host::Ip(ip) => return TcpStream::connect((*ip, to.port)).await,
+        Host::Name(name, family) => (name.as_str(), *family),
+    };
+    let mut problem = io::Error::other(AddressError::NoAddress(remote.clone()));
+    for address in lookup_host((name, to.port))
+        .await?
+        .filter(|address| family.has(address))
+    {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
+}
