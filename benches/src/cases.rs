@@ -12,16 +12,8 @@ const KIB: usize = 1024;
 
 /// Every case there is.
 pub(crate) fn all() -> Vec<Case> {
-    let flow = |width, size| Workload::Flow {
-        connections: 1,
-        width,
-        size,
-    };
-    let many = Workload::Flow {
-        connections: 64,
-        width: 16,
-        size: KIB,
-    };
+    let flow = |width, size| Workload::Flow { connections: 1, width, size };
+    let many = Workload::Flow { connections: 64, width: 16, size: KIB };
     vec![
         tcp("rtt", Workload::RoundTrip),
         tcp("flow-64x64B", flow(64, 64)),
@@ -71,20 +63,9 @@ fn idle_memory() -> Case {
     if connections < WANTED {
         name.push_str(" (the limit of open files allows no more)");
     }
-    Case::of(
-        Of::<ours::Tcp>::new(),
-        "idle",
-        "memory",
-        Workload::Idle(connections),
-    )
-    .against(
-        Limit {
-            name,
-            value: AT_MOST_KB,
-        },
-        1.0,
-    )
-    .against(Of::<TcpHandler>::new(), None)
+    Case::of(Of::<ours::Tcp>::new(), "idle", "memory", Workload::Idle(connections))
+        .against(Limit { name, value: AT_MOST_KB }, 1.0)
+        .against(Of::<TcpHandler>::new(), None)
 }
 
 /// Runs one end of [`idle::measure`], as told by the words after [`idle::END`].

@@ -21,11 +21,7 @@ pub(crate) enum Workload {
     RoundTrip,
     /// Every connection has `width` records of `size` bytes un-acked, kept so by one task:
     /// records a second.
-    Flow {
-        connections: usize,
-        width: usize,
-        size: usize,
-    },
+    Flow { connections: usize, width: usize, size: usize },
     /// One connection, shared by that many tasks that each send one record of 64 B at a time:
     /// records a second.
     Tasks(usize),
@@ -67,10 +63,7 @@ pub(crate) fn measure<P: Peer>(workload: Workload, time: Duration) -> Result<f64
     if let Workload::Idle(connections) = workload {
         return idle::measure(P::NAME, connections);
     }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let cell = runtime.spawn(async move { timeout(STUCK, run::<P>(workload, time)).await });
     let result = runtime.block_on(cell);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -82,11 +75,7 @@ async fn run<P: Peer>(workload: Workload, time: Duration) -> Result<f64> {
     let address = peer.serve().await?;
     match workload {
         Workload::RoundTrip => round_trip(&peer, &address, time).await,
-        Workload::Flow {
-            connections,
-            width,
-            size,
-        } => {
+        Workload::Flow { connections, width, size } => {
             let mut flows = Flows::new(record_of(size));
             for _ in 0..connections {
                 let client = flows.open(&peer, &address).await?;
@@ -153,11 +142,7 @@ struct Flows {
 
 impl Flows {
     fn new(record: Bytes) -> Self {
-        Self {
-            record,
-            tallies: Vec::new(),
-            tasks: JoinSet::new(),
-        }
+        Self { record, tallies: Vec::new(), tasks: JoinSet::new() }
     }
 
     async fn open<P: Peer>(&self, peer: &P, address: &str) -> Result<P::Client> {

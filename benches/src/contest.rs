@@ -71,13 +71,7 @@ impl Case {
         workload: Workload,
     ) -> Self {
         let (subject, references) = (Entrant::new(subject, None), Vec::new());
-        Self {
-            bench,
-            case,
-            workload,
-            subject,
-            references,
-        }
+        Self { bench, case, workload, subject, references }
     }
 
     pub(crate) fn against(
@@ -101,8 +95,7 @@ impl Case {
     /// Measures every contestant once a round, in an order that turns round every time.
     pub(crate) fn run(&mut self, rounds: usize, time: Duration) -> Vec<Figure> {
         let workload = self.workload;
-        self.entrants()
-            .for_each(|entrant| entrant.attempt(|one| one.prepare().map(|()| None)));
+        self.entrants().for_each(|entrant| entrant.attempt(|one| one.prepare().map(|()| None)));
         for round in 0..rounds {
             let measure = |entrant: &mut Entrant| {
                 entrant.attempt(|one| one.measure(workload, time).map(Some));
@@ -115,21 +108,16 @@ impl Case {
                 break;
             }
         }
-        self.references
-            .iter()
-            .map(|reference| self.figure(reference))
-            .collect()
+        self.references.iter().map(|reference| self.figure(reference)).collect()
     }
 
     /// What everybody reached, in a line.
     pub(crate) fn summary(&mut self) -> String {
         let unit = self.workload.unit();
-        let results = self
-            .entrants()
-            .map(|entrant| match median(&entrant.values) {
-                Some(value) => format!("{} {} {unit}", entrant.contestant.name(), amount(value)),
-                None => format!("{} not measured", entrant.contestant.name()),
-            });
+        let results = self.entrants().map(|entrant| match median(&entrant.values) {
+            Some(value) => format!("{} {} {unit}", entrant.contestant.name(), amount(value)),
+            None => format!("{} not measured", entrant.contestant.name()),
+        });
         results.collect::<Vec<_>>().join(", ")
     }
 
@@ -153,9 +141,8 @@ impl Case {
         self.subject.check()?;
         reference.check()?;
         let pairs = self.subject.values.iter().zip(&reference.values);
-        let ratios: Vec<f64> = pairs
-            .map(|(subject, against)| self.workload.ratio(*subject, *against))
-            .collect();
+        let ratios: Vec<f64> =
+            pairs.map(|(subject, against)| self.workload.ratio(*subject, *against)).collect();
         let value = median(&self.subject.values);
         let measured = value.and_then(|value| Measured::of(&ratios, value));
         measured.ok_or_else(|| NotMeasured::broken("there was no round"))
@@ -174,12 +161,7 @@ struct Entrant {
 
 impl Entrant {
     fn new(contestant: impl Contestant + 'static, goal: Option<f64>) -> Self {
-        Self {
-            contestant: Box::new(contestant),
-            goal,
-            values: Vec::new(),
-            failure: None,
-        }
+        Self { contestant: Box::new(contestant), goal, values: Vec::new(), failure: None }
     }
 
     fn attempt(&mut self, step: impl FnOnce(&mut dyn Contestant) -> Result<Option<f64>>) {
@@ -221,10 +203,7 @@ mod tests {
 
     fn case(workload: Workload, reference: Vec<f64>) -> Case {
         let subject = Scripted("subject", vec![4.0, 8.0, 6.0]);
-        let limit = Limit {
-            name: "16".to_owned(),
-            value: 16.0,
-        };
+        let limit = Limit { name: "16".to_owned(), value: 16.0 };
         Case::of(subject, "bench", "case", workload)
             .against(Scripted("reference", reference), 0.5)
             .against(limit, None)
@@ -232,9 +211,7 @@ mod tests {
 
     fn ratios(figures: Vec<Figure>) -> Vec<Option<(f64, f64)>> {
         let results = figures.into_iter().map(|figure| figure.result.ok());
-        results
-            .map(|result| result.map(|result| (result.ratio, result.value)))
-            .collect()
+        results.map(|result| result.map(|result| (result.ratio, result.value))).collect()
     }
 
     #[test]
@@ -253,10 +230,7 @@ mod tests {
     fn a_reference_that_fails_leaves_the_others() {
         let figures = case(Workload::Open(1), vec![1.0]).run(3, Duration::ZERO);
         let missing = figures[0].result.as_ref().expect_err("it failed");
-        assert_eq!(
-            (missing.reason.as_str(), missing.broken),
-            ("reference: no more", true)
-        );
+        assert_eq!((missing.reason.as_str(), missing.broken), ("reference: no more", true));
         assert!(figures[1].result.is_ok());
     }
 

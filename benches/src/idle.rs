@@ -23,9 +23,7 @@ pub(crate) fn affordable(wanted: usize) -> usize {
 }
 
 fn open_files(limits: &str) -> Option<usize> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -56,10 +54,7 @@ impl End {
             .stdout(Stdio::piped())
             .spawn()?;
         let output = process.stdout.take().ok_or("the process has no output")?;
-        Ok(Self {
-            process,
-            output: BufReader::new(output),
-        })
+        Ok(Self { process, output: BufReader::new(output) })
     }
 
     fn line(&mut self) -> Result<String> {
@@ -73,11 +68,7 @@ impl End {
 
     /// Has this end open so many more connections.
     fn hold(&mut self, connections: usize) -> Result<()> {
-        let input = self
-            .process
-            .stdin
-            .as_mut()
-            .ok_or("the process has no input")?;
+        let input = self.process.stdin.as_mut().ok_or("the process has no input")?;
         writeln!(input, "{connections}")?;
         self.line()?;
         Ok(())
@@ -99,9 +90,7 @@ impl Drop for End {
 }
 
 fn resident_kib(status: &str) -> Option<f64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -147,10 +136,7 @@ async fn open<P: Peer>(
 }
 
 fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
 #[cfg(test)]
@@ -162,13 +148,7 @@ mod tests {
         let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
                       Max open files            1024                 524288               files\n";
         assert_eq!(open_files(limits), Some(1024));
-        assert_eq!(
-            open_files("Max open files            unlimited  unlimited  files"),
-            None
-        );
-        assert_eq!(
-            resident_kib("Name:\tx\nVmRSS:\t    2000 kB\nThreads:\t1\n"),
-            Some(2000.0)
-        );
+        assert_eq!(open_files("Max open files            unlimited  unlimited  files"), None);
+        assert_eq!(resident_kib("Name:\tx\nVmRSS:\t    2000 kB\nThreads:\t1\n"), Some(2000.0));
     }
 }

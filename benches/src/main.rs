@@ -67,9 +67,7 @@ fn run(words: &[String]) -> Result<bool> {
     let options = Options::parse(words)?;
     if options.help {
         write!(stdout(), "{USAGE}")?;
-        cases
-            .iter()
-            .try_for_each(|case| writeln!(stdout(), "  {}", case.name()))?;
+        cases.iter().try_for_each(|case| writeln!(stdout(), "  {}", case.name()))?;
         return Ok(true);
     }
     let mut chosen = choose(cases, &options.names)?;
@@ -80,24 +78,19 @@ fn run(words: &[String]) -> Result<bool> {
         let new = case.run(options.rounds, options.time);
         eprintln!("{}", case.summary());
         if options.json {
-            new.iter()
-                .try_for_each(|figure| writeln!(stdout(), "{}", figure.json()))?;
+            new.iter().try_for_each(|figure| writeln!(stdout(), "{}", figure.json()))?;
         }
         figures.extend(new);
     }
     if !options.json {
         write!(stdout(), "{}", report::table(&figures))?;
     }
-    let missing = figures
-        .iter()
-        .filter_map(|figure| figure.result.as_ref().err());
+    let missing = figures.iter().filter_map(|figure| figure.result.as_ref().err());
     Ok(!missing.into_iter().any(|missing| missing.broken))
 }
 
 fn choose(mut cases: Vec<Case>, names: &[String]) -> Result<Vec<Case>> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !cases.iter().any(|case| case.is_called(name)))
+    if let Some(unknown) = names.iter().find(|name| !cases.iter().any(|case| case.is_called(name)))
     {
         return Err(format!("there is no bench or case {unknown}; --help lists them").into());
     }
@@ -129,9 +122,7 @@ impl Options {
         while let Some(word) = words.next() {
             let mut number = || {
                 let number = words.next().and_then(|number| number.parse().ok());
-                number
-                    .filter(|number| *number > 0)
-                    .ok_or(format!("{word} takes a number above 0"))
+                number.filter(|number| *number > 0).ok_or(format!("{word} takes a number above 0"))
             };
             match word.as_str() {
                 "--help" | "-h" => options.help = true,
@@ -153,12 +144,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options> {
-        Options::parse(
-            &line
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]

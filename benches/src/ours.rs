@@ -58,28 +58,18 @@ impl<B: Backend> Peer for Ours<B> {
         let limits = Limits::default().with_window_bytes(128 << 20);
         let network = B::add(Network::builder().limits(limits)).build()?;
         let port = network.bind(B::FRESH).await?;
-        Ok(Self {
-            network,
-            port,
-            backend: PhantomData,
-        })
+        Ok(Self { network, port, backend: PhantomData })
     }
 
     async fn serve(&self) -> Result<String> {
         let port = self.network.bind(B::FRESH).await?;
-        port.listen(accept_all(handler_fn(|record| async move {
-            Ok(peer::ack(&record))
-        })))
-        .await?;
+        port.listen(accept_all(handler_fn(|record| async move { Ok(peer::ack(&record)) }))).await?;
         Ok(port.local_endpoint().to_string())
     }
 
     async fn connect(&self, address: &str) -> Result<Open> {
         let (connection, records) = self.port.connect_pull(address).await?;
-        Ok(Open {
-            connection,
-            _records: records,
-        })
+        Ok(Open { connection, _records: records })
     }
 }
 

@@ -78,11 +78,7 @@ pub(crate) fn look_at(record: &[u8]) -> u8 {
 
 /// Whether the handler saw the record that was sent.
 pub(crate) fn check(ack: &[u8], expected: u8) -> Result<()> {
-    if ack == [expected] {
-        Ok(())
-    } else {
-        Err(format!("a wrong ack: {ack:?}").into())
-    }
+    if ack == [expected] { Ok(()) } else { Err(format!("a wrong ack: {ack:?}").into()) }
 }
 
 /// Counts the acks of one connection, and tells its senders when to stop.

@@ -26,12 +26,7 @@ pub(crate) struct Measured {
 impl Measured {
     pub(crate) fn of(ratios: &[f64], value: f64) -> Option<Self> {
         let (ratio, [least, most]) = (median(ratios)?, [0.0, 1.0].map(|at| quantile(ratios, at)));
-        Some(Self {
-            ratio,
-            least: least?,
-            most: most?,
-            value,
-        })
+        Some(Self { ratio, least: least?, most: most?, value })
     }
 }
 
@@ -44,10 +39,7 @@ pub(crate) struct NotMeasured {
 
 impl NotMeasured {
     pub(crate) fn broken(reason: &str) -> Self {
-        Self {
-            reason: reason.to_owned(),
-            broken: true,
-        }
+        Self { reason: reason.to_owned(), broken: true }
     }
 }
 
@@ -55,11 +47,7 @@ impl Figure {
     /// Whether the goal is reached, if there is one and something to judge by.
     pub(crate) fn reaches_goal(&self) -> Option<bool> {
         let (ratio, goal) = (self.result.as_ref().ok()?.ratio, self.goal?);
-        Some(if self.higher_is_better {
-            ratio >= goal
-        } else {
-            ratio <= goal
-        })
+        Some(if self.higher_is_better { ratio >= goal } else { ratio <= goal })
     }
 
     pub(crate) fn json(&self) -> String {
@@ -92,42 +80,25 @@ impl Figure {
 
 /// The figures as an aligned table, and under it why some were not measured.
 pub(crate) fn table(figures: &[Figure]) -> String {
-    let heading = [
-        "bench", "case", "value", "", "ratio", "(rounds)", "goal", "", "against",
-    ]
-    .map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(heading)
-        .chain(figures.iter().map(row))
-        .collect();
+    let heading = ["bench", "case", "value", "", "ratio", "(rounds)", "goal", "", "against"]
+        .map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(figures.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..rows[0].len()).filter_map(width).collect();
     let mut text = String::new();
     for row in &rows {
         let cells =
-            row.iter()
-                .zip(&widths)
-                .enumerate()
-                .map(|(column, (cell, &width))| match column {
-                    2 | 4 | 6 => format!("{cell:>width$}"),
-                    _ => format!("{cell:<width$}"),
-                });
+            row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+                2 | 4 | 6 => format!("{cell:>width$}"),
+                _ => format!("{cell:<width$}"),
+            });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
-    let reasons = figures.iter().filter_map(
-        |Figure {
-             bench,
-             case,
-             result,
-             ..
-         }| {
-            let missing = result.as_ref().err()?;
-            Some(format!(
-                "{bench}/{case} was not measured: {}\n",
-                missing.reason
-            ))
-        },
-    );
+    let reasons = figures.iter().filter_map(|Figure { bench, case, result, .. }| {
+        let missing = result.as_ref().err()?;
+        Some(format!("{bench}/{case} was not measured: {}\n", missing.reason))
+    });
     let mut reasons: Vec<String> = reasons.collect();
     // A subject that failed is the reason for all figures of its case.
     reasons.dedup();
@@ -149,11 +120,7 @@ fn row(figure: &Figure) -> [String; 9] {
         Some(false) => "MISSED",
         None => "",
     };
-    let side = if figure.higher_is_better {
-        "≥"
-    } else {
-        "≤"
-    };
+    let side = if figure.higher_is_better { "≥" } else { "≤" };
     [
         figure.bench.to_owned(),
         figure.case.to_owned(),
@@ -161,9 +128,7 @@ fn row(figure: &Figure) -> [String; 9] {
         figure.unit.to_owned(),
         ratio,
         rounds,
-        figure
-            .goal
-            .map_or_else(String::new, |goal| format!("{side} {goal:.2}")),
+        figure.goal.map_or_else(String::new, |goal| format!("{side} {goal:.2}")),
         verdict.to_owned(),
         figure.against.clone(),
     ]
@@ -214,12 +179,7 @@ mod tests {
     }
 
     fn measured(ratio: f64) -> Result<Measured, NotMeasured> {
-        Ok(Measured {
-            ratio,
-            least: 0.9,
-            most: 1.0,
-            value: 11.65,
-        })
+        Ok(Measured { ratio, least: 0.9, most: 1.0, value: 11.65 })
     }
 
     #[test]
@@ -236,35 +196,16 @@ mod tests {
     #[test]
     fn the_measured_span_is_that_of_the_rounds() {
         let measured = Measured::of(&[0.8, 1.2, 1.0], 7.0).expect("there are rounds");
-        let Measured {
-            ratio,
-            least,
-            most,
-            value,
-        } = measured;
+        let Measured { ratio, least, most, value } = measured;
         assert_eq!([ratio, least, most, value], [1.0, 0.8, 1.2, 7.0]);
         assert!(Measured::of(&[], 7.0).is_none());
     }
 
     #[test]
     fn amounts_keep_three_digits() {
-        let texts = [
-            2_346_000.0,
-            999_600.0,
-            94_321.0,
-            9_990.0,
-            123.4,
-            99.96,
-            11.66,
-            0.123,
-        ]
-        .map(amount);
-        assert_eq!(
-            texts,
-            [
-                "2.35 M", "1.00 M", "94.3 k", "9990", "123", "100", "11.7", "0.12"
-            ]
-        );
+        let texts =
+            [2_346_000.0, 999_600.0, 94_321.0, 9_990.0, 123.4, 99.96, 11.66, 0.123].map(amount);
+        assert_eq!(texts, ["2.35 M", "1.00 M", "94.3 k", "9990", "123", "100", "11.7", "0.12"]);
     }
 
     #[test]
@@ -303,12 +244,7 @@ mod tests {
             unit: "records/s",
             ..figure(Err(NotMeasured::broken("no reason")))
         };
-        let figures = [
-            figure(measured(0.951)),
-            figure(measured(0.899)),
-            missing(),
-            missing(),
-        ];
+        let figures = [figure(measured(0.951)), figure(measured(0.899)), missing(), missing()];
         let expected = "\
 bench  case         value             ratio  (rounds)          goal           against
 tcp    rtt           11.7  µs          0.95  (0.90 to 1.00)  ≥ 0.90  reached  tcp-handler

@@ -50,19 +50,11 @@ impl<F: Future<Output = Result<()>>> Window<F> {
         let woken = Arc::new(Woken::new(width));
         let slot = |at| Slot {
             future: Box::pin(None),
-            waker: Waker::from(Arc::new(SlotWaker {
-                woken: woken.clone(),
-                at,
-            })),
+            waker: Waker::from(Arc::new(SlotWaker { woken: woken.clone(), at })),
         };
         let slots: Vec<_> = (0..width).map(slot).collect();
         let fresh = vec![0; woken.bits.len()];
-        Self {
-            slots,
-            woken,
-            fresh,
-            running: 0,
-        }
+        Self { slots, woken, fresh, running: 0 }
     }
 
     /// One turn: polls the slots that were woken, then the futures that took the place of those
@@ -136,11 +128,7 @@ struct Woken {
 impl Woken {
     fn new(width: usize) -> Self {
         let bits = (0..width.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            bits,
-            notified: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-        }
+        Self { bits, notified: AtomicBool::new(false), task: AtomicWaker::new() }
     }
 
     /// Has the next wake reach this task. To be called before the bits are taken.
@@ -198,9 +186,7 @@ mod tests {
             running.set(running.get() - 1);
             Ok(())
         };
-        keep_full(width, &tally, exchange)
-            .await
-            .expect("no exchange fails");
+        keep_full(width, &tally, exchange).await.expect("no exchange fails");
         assert_eq!(tally.total(), started.get());
         assert!(tally.total() >= records);
         (tally.total(), most.get())
@@ -245,9 +231,7 @@ mod tests {
             wakes.send(wake).await?;
             Ok(woken.await?)
         };
-        keep_full(100, &tally, exchange)
-            .await
-            .expect("no exchange fails");
+        keep_full(100, &tally, exchange).await.expect("no exchange fails");
         assert!(tally.total() > 20_000);
     }
 }

@@ -29,12 +29,7 @@ impl Contestant for ZeroMq {
     }
 
     fn measure(&mut self, workload: Workload, time: Duration) -> Result<f64> {
-        let Workload::Flow {
-            connections: 1,
-            width,
-            size,
-        } = workload
-        else {
+        let Workload::Flow { connections: 1, width, size } = workload else {
             return Err(format!("benches/zeromq does not do {workload:?}").into());
         };
         let running = self.0.as_mut().ok_or("benches/zeromq does not run")?;
@@ -46,13 +41,7 @@ impl Contestant for ZeroMq {
 fn build() -> Result<String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let built = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--message-format=json",
-            "--manifest-path",
-        ])
+        .args(["build", "--release", "--locked", "--message-format=json", "--manifest-path"])
         .arg(MANIFEST)
         .output()?;
     if !built.status.success() {
@@ -64,9 +53,7 @@ fn build() -> Result<String> {
 /// The path among cargo's messages, a JSON object a line.
 fn executable(messages: &[u8]) -> Option<String> {
     let messages = serde_json::Deserializer::from_slice(messages).into_iter::<serde_json::Value>();
-    messages
-        .flatten()
-        .find_map(|message| message["executable"].as_str().map(str::to_owned))
+    messages.flatten().find_map(|message| message["executable"].as_str().map(str::to_owned))
 }
 
 /// What to do about a build that failed, from what cargo said.
@@ -76,10 +63,7 @@ fn why_not(said: &str) -> String {
                 install one (on Debian and Ubuntu: apt-get install g++)"
             .to_owned();
     }
-    let error = said
-        .lines()
-        .rfind(|line| line.starts_with("error"))
-        .unwrap_or("cargo failed");
+    let error = said.lines().rfind(|line| line.starts_with("error")).unwrap_or("cargo failed");
     format!("benches/zeromq does not build: {error}")
 }
 
@@ -91,30 +75,18 @@ struct Running {
 
 impl Running {
     fn start(program: &str) -> Result<Self> {
-        let mut process = Command::new(program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut process =
+            Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("the process has no output")?;
-        Ok(Self {
-            process,
-            output: BufReader::new(output),
-        })
+        Ok(Self { process, output: BufReader::new(output) })
     }
 
     fn measure(&mut self, width: usize, size: usize, time: Duration) -> Result<f64> {
-        let input = self
-            .process
-            .stdin
-            .as_mut()
-            .ok_or("the process has no input")?;
+        let input = self.process.stdin.as_mut().ok_or("the process has no input")?;
         writeln!(input, "run {width} {size} {}", time.as_millis())?;
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
-        answer
-            .trim()
-            .parse()
-            .map_err(|_| "benches/zeromq ended early".into())
+        answer.trim().parse().map_err(|_| "benches/zeromq ended early".into())
     }
 }
 

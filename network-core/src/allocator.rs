@@ -37,11 +37,7 @@ pub enum AllocateError {
 
 impl PortAllocator {
     pub(crate) fn new(network: Network) -> Self {
-        Self {
-            network,
-            ica: Arc::default(),
-            icq: Arc::default(),
-        }
+        Self { network, ica: Arc::default(), icq: Arc::default() }
     }
 
     /// Binds `/ibc-port/custom-NAME`, or a fresh `/ibc-port/…` without a name.
@@ -86,9 +82,6 @@ impl PortAllocator {
 
     async fn numbered(&self, kind: &str, counter: &AtomicU64) -> Result<Port, AllocateError> {
         let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(self
-            .network
-            .bind(format!("/ibc-port/{kind}-{number}"))
-            .await?)
+        Ok(self.network.bind(format!("/ibc-port/{kind}-{number}")).await?)
     }
 }

@@ -113,19 +113,8 @@ impl Connection {
     pub async fn send(&self, record: impl Into<Bytes>) -> Result<Bytes, SendError> {
         let record = record.into();
         let id = self.open(record.len(), true)?.await?;
-        self.0.link.submit(
-            id,
-            Record {
-                payload: record,
-                timeout: None,
-            },
-        );
-        Ack {
-            holder: Holder::Borrowed(&self.0),
-            id,
-            taken: false,
-        }
-        .await
+        self.0.link.submit(id, Record { payload: record, timeout: None });
+        Ack { holder: Holder::Borrowed(&self.0), id, stage: Stage::Registered }.await
     }
 
     /// Sends a record with options.
@@ -149,21 +138,9 @@ impl Connection {
         let id = timeout_at(deadline, self.open(record.len(), true)?)
             .await
             .map_err(|_| timed_out(Delivery::NotDelivered))??;
-        self.0.link.submit(
-            id,
-            Record {
-                payload: record,
-                timeout: options.timeout,
-            },
-        );
-        let ack = Ack {
-            holder: Holder::Borrowed(&self.0),
-            id,
-            taken: false,
-        };
-        timeout_at(deadline, ack)
-            .await
-            .map_err(|_| timed_out(Delivery::Unknown))?
+        self.0.link.submit(id, Record { payload: record, timeout: options.timeout });
+        let ack = Ack { holder: Holder::Borrowed(&self.0), id, stage: Stage::Registered };
+        timeout_at(deadline, ack).await.map_err(|_| timed_out(Delivery::Unknown))?
     }
 
     /// Waits for room for one record of up to `len` bytes, and keeps it.
@@ -175,11 +152,7 @@ impl Connection {
     /// Dropping the future, or the permit, gives the room back.
     pub async fn reserve(&self, len: usize) -> Result<SendPermit<'_>, SendError> {
         let id = self.open(len, false)?.await?;
-        Ok(SendPermit {
-            handle: &self.0,
-            id,
-            len,
-        })
+        Ok(SendPermit { handle: &self.0, id, len })
     }
 
     /// Closes the connection on both sides.
@@ -270,12 +243,7 @@ impl Connection {
             return Err(SendError::TooLarge { len, max });
         }
         let window = &self.0.shared.window;
-        Ok(Opening {
-            window,
-            len: len as u32,
-            send,
-            ticket: Ticket::default(),
-        })
+        Ok(Opening { window, len: len as u32, send, ticket: Ticket::default() })
     }
 }
 
@@ -310,8 +278,7 @@ impl Future for Opening<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.window
-            .poll_open(this.len, this.send, &mut this.ticket, cx)
+        this.window.poll_open(this.len, this.send, &mut this.ticket, cx)
     }
 }
 
@@ -338,26 +305,13 @@ impl<'a> SendPermit<'a> {
     pub fn send(self, record: impl Into<Bytes>) -> Result<Ack<'a>, SendError> {
         let record = record.into();
         if record.len() > self.len {
-            return Err(SendError::TooLarge {
-                len: record.len(),
-                max: self.len,
-            });
+            return Err(SendError::TooLarge { len: record.len(), max: self.len });
         }
         let (handle, id) = (self.handle, self.id);
         mem::forget(self);
         handle.shared.window.commit(id, record.len() as u32)?;
-        handle.link.submit(
-            id,
-            Record {
-                payload: record,
-                timeout: None,
-            },
-        );
-        Ok(Ack {
-            holder: Holder::Borrowed(handle),
-            id,
-            taken: false,
-        })
+        handle.link.submit(id, Record { payload: record, timeout: None });
+        Ok(Ack { holder: Holder::Borrowed(handle), id, stage: Stage::Waiting })
     }
 }
 
@@ -369,9 +323,7 @@ impl Drop for SendPermit<'_> {
 
 impl fmt::Debug for SendPermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendPermit")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("SendPermit").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -383,7 +335,15 @@ impl fmt::Debug for SendPermit<'_> {
 pub struct Ack<'a> {
     holder: Holder<'a>,
     id: RecordId,
-    taken: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Opening the slot left this task's waker there: the next poll need not look.
+    Registered,
+    Waiting,
+    Taken,
 }
 
 enum Holder<'a> {
@@ -403,16 +363,12 @@ impl Holder<'_> {
 impl Ack<'_> {
     /// The same, free of the connection it borrows from: to be moved into a task.
     pub fn into_owned(mut self) -> Ack<'static> {
-        self.taken = true;
+        self.stage = Stage::Taken;
         let handle = match &self.holder {
             Holder::Borrowed(handle) => (*handle).clone(),
             Holder::Owned(handle) => handle.clone(),
         };
-        Ack {
-            holder: Holder::Owned(handle),
-            id: self.id,
-            taken: false,
-        }
+        Ack { holder: Holder::Owned(handle), id: self.id, stage: Stage::Waiting }
     }
 }
 
@@ -422,16 +378,23 @@ impl Future for Ack<'_> {
     /// # Panics
     /// Like most futures, when polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(!self.taken, "an `Ack` was polled after it was ready");
+        match self.stage {
+            Stage::Registered => {
+                self.stage = Stage::Waiting;
+                return Poll::Pending;
+            }
+            Stage::Waiting => {}
+            Stage::Taken => panic!("an `Ack` was polled after it was ready"),
+        }
         let result = ready!(self.holder.window().poll_ack(self.id, cx));
-        self.taken = true;
+        self.stage = Stage::Taken;
         Poll::Ready(result)
     }
 }
 
 impl Drop for Ack<'_> {
     fn drop(&mut self) {
-        if !self.taken {
+        if self.stage != Stage::Taken {
             self.holder.window().abandon(self.id);
         }
     }
@@ -439,9 +402,7 @@ impl Drop for Ack<'_> {
 
 impl fmt::Debug for Ack<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ack")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Ack").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -547,11 +508,7 @@ impl Shared {
             // A handle without a place closes nothing: its link never carried anything.
             return Err(PortRevoked);
         };
-        let place = Place {
-            port: Arc::downgrade(port),
-            key,
-            _membership: membership,
-        };
+        let place = Place { port: Arc::downgrade(port), key, _membership: membership };
         *self.place.lock() = Some(place);
         Ok(())
     }
@@ -570,10 +527,7 @@ impl Shared {
     }
 
     pub(crate) fn remote_closes(&self, reason: &CloseReason) {
-        self.life
-            .lock()
-            .closing
-            .get_or_insert_with(|| reason.clone());
+        self.life.lock().closing.get_or_insert_with(|| reason.clone());
         self.window.shut(reason);
     }
 

@@ -158,15 +158,9 @@ impl Endpoint {
         if let Some(protocol) = self.unfinished() {
             let text = excerpt(protocol);
             return Err(if self.wants_fresh_name() {
-                EndpointError::FreshName {
-                    at: self.0.len(),
-                    text,
-                }
+                EndpointError::FreshName { at: self.0.len(), text }
             } else {
-                EndpointError::MissingValue {
-                    at: self.0.len() - protocol.len(),
-                    text,
-                }
+                EndpointError::MissingValue { at: self.0.len() - protocol.len(), text }
             });
         }
         let slash = if rest.starts_with('/') { "" } else { "/" };
@@ -183,10 +177,7 @@ impl Endpoint {
     pub fn with_name(&self, name: &str) -> Result<Endpoint, EndpointError> {
         let end = self.0.len();
         if !self.wants_fresh_name() {
-            return Err(EndpointError::NotFresh {
-                at: end,
-                text: excerpt(&self.0),
-            });
+            return Err(EndpointError::NotFresh { at: end, text: excerpt(&self.0) });
         }
         match name.find('/') {
             None if !name.is_empty() => Self::parse(&[self.as_str(), name].concat()),
@@ -200,9 +191,7 @@ impl Endpoint {
     /// The value of the first component that has this protocol and a value.
     #[must_use]
     pub fn value_of(&self, protocol: &str) -> Option<&str> {
-        self.components()
-            .filter(|component| component.protocol == protocol)
-            .find_map(|c| c.value)
+        self.components().filter(|component| component.protocol == protocol).find_map(|c| c.value)
     }
 
     /// The protocol of the last component, if what follows would become its value.
@@ -300,13 +289,7 @@ mod tests {
         ] {
             let fresh = endpoint(text);
             assert!(fresh.wants_fresh_name());
-            assert_eq!(
-                fresh.components().last(),
-                Some(Component {
-                    protocol,
-                    value: None
-                })
-            );
+            assert_eq!(fresh.components().last(), Some(Component { protocol, value: None }));
             assert_eq!(fresh.value_of(protocol), None);
             let named = fresh.with_name(name).unwrap();
             assert_eq!(named.as_str(), format!("{text}{name}"));
@@ -318,33 +301,15 @@ mod tests {
     #[test]
     fn a_fresh_name_is_one_part_and_fits_its_protocol() {
         let name = |text: &str, name: &str| endpoint(text).with_name(name).unwrap_err();
-        assert_eq!(
-            name("/local/", "a/b"),
-            EndpointError::Name {
-                at: 8,
-                text: "a/b".into()
-            }
-        );
-        assert_eq!(
-            name("/local/", ""),
-            EndpointError::Name {
-                at: 7,
-                text: "".into()
-            }
-        );
+        assert_eq!(name("/local/", "a/b"), EndpointError::Name { at: 8, text: "a/b".into() });
+        assert_eq!(name("/local/", ""), EndpointError::Name { at: 7, text: "".into() });
         assert_eq!(
             name("/local/x", "y"),
-            EndpointError::NotFresh {
-                at: 8,
-                text: "/local/x".into()
-            }
+            EndpointError::NotFresh { at: 8, text: "/local/x".into() }
         );
         assert_eq!(
             name("/ip4/1.2.3.4/tcp/", "p7"),
-            EndpointError::PortNumber {
-                at: 17,
-                text: "p7".into()
-            }
+            EndpointError::PortNumber { at: 17, text: "p7".into() }
         );
     }
 
@@ -352,18 +317,9 @@ mod tests {
     fn canonical_text_makes_equal_endpoints() {
         for (written, canonical) in [
             ("/ip6/0:0:0:0:0:0:0:1/tcp/80", "/ip6/::1/tcp/80"),
-            (
-                "/ip6/2001:DB8::0A/udp/9/quic-v1",
-                "/ip6/2001:db8::a/udp/9/quic-v1",
-            ),
-            (
-                "/dns/Example.ORG/tcp/443/tls/ws",
-                "/dns/example.org/tcp/443/tls/ws",
-            ),
-            (
-                "/dnsaddr/A.b/ip6/::0/local/Kept As Is",
-                "/dnsaddr/a.b/ip6/::/local/Kept As Is",
-            ),
+            ("/ip6/2001:DB8::0A/udp/9/quic-v1", "/ip6/2001:db8::a/udp/9/quic-v1"),
+            ("/dns/Example.ORG/tcp/443/tls/ws", "/dns/example.org/tcp/443/tls/ws"),
+            ("/dnsaddr/A.b/ip6/::0/local/Kept As Is", "/dnsaddr/a.b/ip6/::/local/Kept As Is"),
         ] {
             assert_eq!(endpoint(written), endpoint(canonical));
             assert_eq!(endpoint(written).as_str(), canonical);
@@ -372,25 +328,16 @@ mod tests {
 
     #[test]
     fn unknown_components_are_kept_unchanged() {
-        for text in [
-            "/a b/ç",
-            "/a?b/c#d",
-            "/%2f/\\x2f",
-            "/TCP/007",
-            "/local/ /port/\u{202e}x",
-            "/é",
-        ] {
+        for text in
+            ["/a b/ç", "/a?b/c#d", "/%2f/\\x2f", "/TCP/007", "/local/ /port/\u{202e}x", "/é"]
+        {
             assert_eq!(endpoint(text).to_string(), text);
         }
     }
 
     #[test]
     fn a_prefix_is_of_whole_components() {
-        let rest = |text, prefix| {
-            endpoint(text)
-                .strip_prefix(&endpoint(prefix))
-                .map(str::to_owned)
-        };
+        let rest = |text, prefix| endpoint(text).strip_prefix(&endpoint(prefix)).map(str::to_owned);
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(rest("/local/a/port/b", "/local/a"), some("/port/b"));
         assert_eq!(rest("/local/a/tls", "/local/a/tls"), some(""));
@@ -412,20 +359,12 @@ mod tests {
         assert_eq!(socket.join("port/orders"), Ok(joined));
         assert_eq!(socket.join(""), Ok(socket.clone()));
         assert_eq!(
-            socket
-                .join("port/")
-                .unwrap()
-                .with_name("x")
-                .unwrap()
-                .value_of("port"),
+            socket.join("port/").unwrap().with_name("x").unwrap().value_of("port"),
             Some("x")
         );
         assert_eq!(
             socket.join("/").unwrap_err(),
-            EndpointError::TrailingSlash {
-                at: 19,
-                text: "/ip4/1.2.3.4/tcp/80/".into()
-            }
+            EndpointError::TrailingSlash { at: 19, text: "/ip4/1.2.3.4/tcp/80/".into() }
         );
     }
 
@@ -433,17 +372,11 @@ mod tests {
     fn join_never_turns_what_follows_into_a_value() {
         assert_eq!(
             endpoint("/ip4/1.2.3.4/echo").join("/port/orders"),
-            Err(EndpointError::MissingValue {
-                at: 13,
-                text: "echo".into()
-            })
+            Err(EndpointError::MissingValue { at: 13, text: "echo".into() })
         );
         assert_eq!(
             endpoint("/local/").join("/port/orders"),
-            Err(EndpointError::FreshName {
-                at: 7,
-                text: "local".into()
-            })
+            Err(EndpointError::FreshName { at: 7, text: "local".into() })
         );
     }
 
@@ -460,14 +393,8 @@ mod tests {
         let hashed = HashMap::from([(endpoint("/local/a"), 1)]);
         let sorted = BTreeMap::from([(endpoint("/local/a"), 1)]);
         let dialed = endpoint("/local/a/port/b");
-        assert_eq!(
-            dialed.prefixes().find_map(|prefix| hashed.get(prefix)),
-            Some(&1)
-        );
-        assert_eq!(
-            dialed.prefixes().find_map(|prefix| sorted.get(prefix)),
-            Some(&1)
-        );
+        assert_eq!(dialed.prefixes().find_map(|prefix| hashed.get(prefix)), Some(&1));
+        assert_eq!(dialed.prefixes().find_map(|prefix| sorted.get(prefix)), Some(&1));
     }
 
     #[test]
@@ -475,14 +402,8 @@ mod tests {
         let want = endpoint("/local/a");
         assert_eq!("/local/a".parse().as_ref(), Ok(&want));
         assert_eq!(Endpoint::try_from("/local/a").as_ref(), Ok(&want));
-        assert_eq!(
-            Endpoint::try_from(String::from("/local/a")).as_ref(),
-            Ok(&want)
-        );
-        assert_eq!(
-            Endpoint::try_from(&String::from("/local/a")).as_ref(),
-            Ok(&want)
-        );
+        assert_eq!(Endpoint::try_from(String::from("/local/a")).as_ref(), Ok(&want));
+        assert_eq!(Endpoint::try_from(&String::from("/local/a")).as_ref(), Ok(&want));
         assert_eq!(Endpoint::from(&want), want);
         assert_eq!(want.as_ref(), "/local/a");
         assert_eq!(format!("{want:?} {want:>10}"), "\"/local/a\"   /local/a");

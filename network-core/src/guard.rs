@@ -22,9 +22,7 @@ pin_project_lite::pin_project! {
 impl<F: Future> Guarded<F> {
     pub(crate) fn new(call: impl FnOnce() -> F) -> Self {
         // Unwind safe, here and below: what panicked is dropped and never looked at again.
-        Self {
-            call: catch_unwind(AssertUnwindSafe(call)).ok(),
-        }
+        Self { call: catch_unwind(AssertUnwindSafe(call)).ok() }
     }
 }
 

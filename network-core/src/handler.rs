@@ -149,9 +149,7 @@ pub(crate) enum Consumer {
 impl AnyHandler {
     /// Boxes `handler`, once for a connection; its calls are not boxed.
     pub fn new(handler: impl ConnectionHandler) -> Self {
-        Self(Consumer::Handler(Box::new(move |connection| {
-            Box::pin(serve(handler, connection))
-        })))
+        Self(Consumer::Handler(Box::new(move |connection| Box::pin(serve(handler, connection)))))
     }
 
     pub(crate) fn pull() -> Self {

@@ -77,10 +77,7 @@ impl Inbox {
         }
         state.unanswered += arrivals.len();
         state.counts.records += arrivals.len() as u64;
-        state.counts.bytes += arrivals
-            .iter()
-            .map(|(_, payload)| payload.len() as u64)
-            .sum::<u64>();
+        state.counts.bytes += arrivals.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
         state.records.extend(arrivals.drain(..));
         let consumer = if wake { state.consumer.take() } else { None };
         drop(state);
@@ -104,16 +101,9 @@ impl Inbox {
             let count = most.min(state.records.len());
             into.extend(state.records.drain(..count));
         }
-        let drained = if state.records.is_empty() {
-            state.drained.take()
-        } else {
-            None
-        };
-        let end = if into.is_empty() && state.records.is_empty() {
-            state.end.clone()
-        } else {
-            None
-        };
+        let drained = if state.records.is_empty() { state.drained.take() } else { None };
+        let end =
+            if into.is_empty() && state.records.is_empty() { state.end.clone() } else { None };
         if end.is_none() {
             match &mut state.consumer {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -132,11 +122,7 @@ impl Inbox {
         let mut state = self.0.lock();
         let next = state.records.pop_front();
         if next.is_some() {
-            let drained = if state.records.is_empty() {
-                state.drained.take()
-            } else {
-                None
-            };
+            let drained = if state.records.is_empty() { state.drained.take() } else { None };
             drop(state);
             if let Some(drained) = drained {
                 drained.wake();
@@ -155,7 +141,11 @@ impl Inbox {
         if !answers.is_empty() {
             let mut state = self.0.lock();
             let idle = state.answered(answers.len());
-            state.answers.append(answers);
+            if state.answers.is_empty() {
+                mem::swap(&mut state.answers, answers);
+            } else {
+                state.answers.append(answers);
+            }
             drop(state);
             if let Some(idle) = idle {
                 idle.wake();
@@ -182,7 +172,12 @@ impl Inbox {
     }
 
     pub(crate) fn take_answers(&self, into: &mut Vec<(RecordId, Answer)>) {
-        into.append(&mut self.0.lock().answers);
+        let answers = &mut self.0.lock().answers;
+        if into.is_empty() {
+            mem::swap(into, answers);
+        } else {
+            into.append(answers);
+        }
     }
 
     /// Hands out what is here, then ends.
@@ -226,10 +221,6 @@ impl State {
     /// Counts answers, and returns whom to wake if these were the last.
     fn answered(&mut self, count: usize) -> Option<Waker> {
         self.unanswered = self.unanswered.saturating_sub(count);
-        if self.unanswered == 0 {
-            self.idle.take()
-        } else {
-            None
-        }
+        if self.unanswered == 0 { self.idle.take() } else { None }
     }
 }

@@ -4,6 +4,7 @@ mod close;
 mod connection;
 mod endpoint;
 mod error;
+mod flag;
 mod guard;
 mod handler;
 mod inbox;

@@ -56,11 +56,7 @@ pub trait ListenHandler: Send + Sync + 'static {
         attempt: &Attempt,
     ) -> impl Future<Output = Result<AnyHandler, Refusal>> + Send {
         let _ = (port, attempt);
-        async {
-            Err(Refusal::new(
-                "this listener has no `on_accept` and takes no connections",
-            ))
-        }
+        async { Err(Refusal::new("this listener has no `on_accept` and takes no connections")) }
     }
 
     /// An attempt ended before it was decided over: the remote side went away, or the
@@ -203,10 +199,7 @@ impl PendingAttempt {
     pub async fn accept(self, handler: impl Into<AnyHandler>) -> Result<Connection, AttemptOver> {
         let (tell, told) = oneshot::channel();
         let consumer = handler.into().into_consumer();
-        let accepted = ConsumerSlot {
-            consumer,
-            tell: Some(tell),
-        };
+        let accepted = ConsumerSlot { consumer, tell: Some(tell) };
         self.decide.send(Ok(accepted)).map_err(|_| AttemptOver)?;
         told.await.map_err(|_| AttemptOver)
     }
@@ -235,19 +228,14 @@ pub(crate) struct AttemptQueue(mpsc::Sender<PendingAttempt>);
 impl AttemptQueue {
     async fn decide(&self, attempt: &Attempt) -> Decision {
         let (decide, decision) = oneshot::channel();
-        let pending = PendingAttempt {
-            attempt: attempt.clone(),
-            decide,
-        };
+        let pending = PendingAttempt { attempt: attempt.clone(), decide };
         self.0.try_send(pending).map_err(|error| {
             Refusal::new(match error {
                 mpsc::error::TrySendError::Full(_) => "too many attempts wait for a decision",
                 mpsc::error::TrySendError::Closed(_) => "nobody accepts attempts here any more",
             })
         })?;
-        decision
-            .await
-            .unwrap_or_else(|_| Err(Refusal::new("the attempt was dropped")))
+        decision.await.unwrap_or_else(|_| Err(Refusal::new("the attempt was dropped")))
     }
 }
 
@@ -270,10 +258,7 @@ impl<L: ListenHandler> Listener for L {
     fn decide_dyn<'a>(&'a self, port: &'a Port, attempt: &'a Attempt) -> BoxFuture<'a, Decision> {
         Box::pin(async move {
             let handler = self.on_accept(port, attempt).await?;
-            Ok(ConsumerSlot {
-                consumer: handler.into_consumer(),
-                tell: None,
-            })
+            Ok(ConsumerSlot { consumer: handler.into_consumer(), tell: None })
         })
     }
 

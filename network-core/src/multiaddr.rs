@@ -34,11 +34,9 @@ mod tests {
 
     #[test]
     fn what_multiaddr_knows_converts_both_ways() {
-        for text in [
-            "/ip4/127.0.0.1/tcp/9000",
-            "/dns/example.org/udp/443/quic-v1",
-            "/ip6/::1/tcp/1",
-        ] {
+        for text in
+            ["/ip4/127.0.0.1/tcp/9000", "/dns/example.org/udp/443/quic-v1", "/ip6/::1/tcp/1"]
+        {
             let endpoint = Endpoint::parse(text).unwrap();
             let address = Multiaddr::try_from(&endpoint).unwrap();
             assert_eq!(Endpoint::try_from(&address).unwrap(), endpoint);
@@ -47,15 +45,8 @@ mod tests {
 
     #[test]
     fn what_multiaddr_does_not_know_is_refused() {
-        for text in [
-            "/local/a",
-            "/ip4/127.0.0.1/tcp/9000/port/orders",
-            "/ibc-port/transfer",
-        ] {
-            assert!(
-                Multiaddr::try_from(&Endpoint::parse(text).unwrap()).is_err(),
-                "{text}"
-            );
+        for text in ["/local/a", "/ip4/127.0.0.1/tcp/9000/port/orders", "/ibc-port/transfer"] {
+            assert!(Multiaddr::try_from(&Endpoint::parse(text).unwrap()).is_err(), "{text}");
         }
     }
 }

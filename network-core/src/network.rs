@@ -97,11 +97,7 @@ pub struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(network) = self.network.upgrade() {
-            network
-                .router
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .unregister(self.id);
+            network.router.write().unwrap_or_else(PoisonError::into_inner).unregister(self.id);
         }
     }
 }
@@ -127,16 +123,9 @@ impl Network {
     /// Another backend takes the same endpoints, or it takes none. Nothing is registered then.
     pub fn register(&self, protocol: impl ProtocolImpl) -> Result<Registration, RegisterError> {
         let backend: Arc<dyn ProtocolImpl> = Arc::new(protocol);
-        let mut router = self
-            .0
-            .router
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut router = self.0.router.write().unwrap_or_else(PoisonError::into_inner);
         let id = router.register(&backend)?;
-        Ok(Registration {
-            network: Arc::downgrade(&self.0),
-            id,
-        })
+        Ok(Registration { network: Arc::downgrade(&self.0), id })
     }
 
     /// The backend that an endpoint belongs to.
@@ -149,11 +138,7 @@ impl Network {
 
     /// Every registered backend.
     pub fn protocols(&self) -> Vec<Arc<dyn ProtocolImpl>> {
-        self.0
-            .router
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .backends()
+        self.0.router.read().unwrap_or_else(PoisonError::into_inner).backends()
     }
 
     /// Binds a port: takes its name until the port is revoked. An endpoint that ends in `/`
@@ -197,22 +182,16 @@ impl Network {
         }
         let max = self.0.limits.max_ports;
         if self.0.ports.len() >= max {
-            return Err(BindError::TooManyPorts {
-                endpoint: wanted,
-                max,
-            });
+            return Err(BindError::TooManyPorts { endpoint: wanted, max });
         }
         // A fresh name may be one that somebody has chosen before.
         const TRIES: usize = 1024;
         for _ in 0..TRIES {
-            let name = backend
-                .bind(&wanted)
-                .await
-                .map_err(|source| BindError::Backend {
-                    endpoint: wanted.clone(),
-                    protocol: backend.name(),
-                    source,
-                })?;
+            let name = backend.bind(&wanted).await.map_err(|source| BindError::Backend {
+                endpoint: wanted.clone(),
+                protocol: backend.name(),
+                source,
+            })?;
             if self.0.ports.contains_key(&name) {
                 continue;
             }
@@ -272,21 +251,13 @@ impl Network {
     }
 
     fn ports(&self) -> Vec<Port> {
-        self.0
-            .ports
-            .iter()
-            .map(|port| Port::new(port.value().clone(), self.0.clone()))
-            .collect()
+        self.0.ports.iter().map(|port| Port::new(port.value().clone(), self.0.clone())).collect()
     }
 }
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocols: Vec<_> = self
-            .protocols()
-            .iter()
-            .map(|backend| backend.name())
-            .collect();
+        let protocols: Vec<_> = self.protocols().iter().map(|backend| backend.name()).collect();
         f.debug_struct("Network")
             .field("protocols", &protocols)
             .field("ports", &self.0.ports.len())
@@ -303,10 +274,7 @@ impl fmt::Debug for NetworkInner {
 
 impl NetworkInner {
     pub(crate) fn route(&self, endpoint: &Endpoint) -> Result<Arc<dyn ProtocolImpl>, NoBackend> {
-        self.router
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .route(endpoint)
+        self.router.read().unwrap_or_else(PoisonError::into_inner).route(endpoint)
     }
 
     pub(crate) fn forget(&self, endpoint: &Endpoint) {
@@ -316,9 +284,7 @@ impl NetworkInner {
     /// Counts a connection, unless there are too many.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Membership, usize> {
         let max = self.limits.max_connections;
-        Counted::of(self, max, |network| &network.connections)
-            .map(Membership::new)
-            .ok_or(max)
+        Counted::of(self, max, |network| &network.connections).map(Membership::new).ok_or(max)
     }
 
     /// The listening port with the longest name that `dialed` starts with.
@@ -354,10 +320,7 @@ impl Counted {
                 (now < max).then_some(now + 1)
             })
             .ok()?;
-        Some(Self {
-            network: Arc::downgrade(network),
-            counter,
-        })
+        Some(Self { network: Arc::downgrade(network), counter })
     }
 }
 
@@ -391,11 +354,7 @@ impl Acceptor {
         backend: &Arc<dyn ProtocolImpl>,
         limits: Arc<Limits>,
     ) -> Self {
-        Self {
-            network,
-            backend: Arc::downgrade(backend),
-            limits,
-        }
+        Self { network, backend: Arc::downgrade(backend), limits }
     }
 
     /// The limits of the network.
@@ -424,42 +383,23 @@ impl Acceptor {
         if network.down.load(Ordering::Acquire) {
             return Err(Rejection::ShuttingDown);
         }
-        let (inner, listener) = network
-            .listening(&self.backend, &attempt.local)
-            .ok_or(Rejection::NotListening)?;
+        let (inner, listener) =
+            network.listening(&self.backend, &attempt.local).ok_or(Rejection::NotListening)?;
         let membership = network.admit().map_err(|_| Rejection::Busy)?;
         let port = Port::new(inner.clone(), network);
-        let mut undecided = Undecided {
-            listener,
-            port,
-            attempt,
-            decided: false,
-        };
+        let mut undecided = Undecided { listener, port, attempt, decided: false };
         let asking = {
-            let Undecided {
-                listener,
-                port,
-                attempt,
-                ..
-            } = &undecided;
+            let Undecided { listener, port, attempt, .. } = &undecided;
             let asked = Guarded::new(|| listener.decide_dyn(port, attempt));
             timeout(self.limits.accept_time, asked).await
         };
         let Ok(asked) = asking else {
-            return Err(Rejection::Declined(Refusal::new(
-                "the listener took too long to decide",
-            )));
+            return Err(Rejection::Declined(Refusal::new("the listener took too long to decide")));
         };
         undecided.decided = true;
-        let decision = asked
-            .map_err(|_| Refusal::new("the listener panicked"))
-            .flatten();
+        let decision = asked.map_err(|_| Refusal::new("the listener panicked")).flatten();
         let consumer = decision.map_err(Rejection::Declined)?;
-        Ok(LinkSeed {
-            port: inner,
-            consumer,
-            membership,
-        })
+        Ok(LinkSeed { port: inner, consumer, membership })
     }
 }
 
@@ -475,9 +415,7 @@ impl Acceptor {
         };
         let port = Port::new(inner, network);
         let text = error.to_string();
-        Guarded::new(|| listener.on_error_dyn(&port, &text))
-            .await
-            .ok();
+        Guarded::new(|| listener.on_error_dyn(&port, &text)).await.ok();
     }
 }
 
@@ -498,9 +436,7 @@ impl Drop for Undecided {
             let (listener, port) = (self.listener.clone(), self.port.clone());
             let attempt = self.attempt.clone();
             runtime.spawn(async move {
-                Guarded::new(|| listener.on_reject_dyn(&port, &attempt))
-                    .await
-                    .ok();
+                Guarded::new(|| listener.on_reject_dyn(&port, &attempt)).await.ok();
             });
         }
     }

@@ -57,22 +57,17 @@ impl RoutePattern {
             let at = part.value_at;
             match part.value {
                 Value::Absent | Value::Text("*") => Ok(None),
-                Value::Fresh => Err(PatternError::FreshName {
-                    at: at - 1,
-                    text: excerpt(part.protocol),
-                }),
-                Value::Text(value) if value.contains('*') => Err(PatternError::PartialWildcard {
-                    at,
-                    text: excerpt(value),
-                }),
+                Value::Fresh => {
+                    Err(PatternError::FreshName { at: at - 1, text: excerpt(part.protocol) })
+                }
+                Value::Text(value) if value.contains('*') => {
+                    Err(PatternError::PartialWildcard { at, text: excerpt(value) })
+                }
                 Value::Text(value) => Ok(canonical_value(part.kind, value, at)?),
             }
         })?;
         let text = canonical.as_deref().unwrap_or(text);
-        Ok(Self {
-            text: text.into(),
-            specificity: Specificity::of(Components::of(text)),
-        })
+        Ok(Self { text: text.into(), specificity: Specificity::of(Components::of(text)) })
     }
 
     /// The canonical text.
@@ -132,10 +127,7 @@ pub struct Specificity {
 impl Specificity {
     fn of(components: Components<'_>) -> Self {
         const { assert!(Endpoint::MAX_COMPONENTS * 2 <= u128::BITS as usize) };
-        let mut specificity = Self {
-            components: 0,
-            ranks: 0,
-        };
+        let mut specificity = Self { components: 0, ranks: 0 };
         for component in components {
             specificity.components += 1;
             let place = u128::BITS - 2 * u32::from(specificity.components);
@@ -268,23 +260,14 @@ mod tests {
         ] {
             assert!(matches("/ip4/*/tcp/*", endpoint), "{endpoint}");
         }
-        for endpoint in [
-            "/ip4/1.2.3.4/udp/9/quic-v1",
-            "/ip4/1.2.3.4",
-            "/ip6/::1/tcp/80",
-            "/local/ip4",
-        ] {
+        for endpoint in
+            ["/ip4/1.2.3.4/udp/9/quic-v1", "/ip4/1.2.3.4", "/ip6/::1/tcp/80", "/local/ip4"]
+        {
             assert!(!matches("/ip4/*/tcp/*", endpoint), "{endpoint}");
         }
-        assert!(matches(
-            "/ip4/*/udp/*/quic-v1",
-            "/ip4/1.2.3.4/udp/9/quic-v1/port/a"
-        ));
+        assert!(matches("/ip4/*/udp/*/quic-v1", "/ip4/1.2.3.4/udp/9/quic-v1/port/a"));
         assert!(!matches("/ip4/*/udp/*/quic-v1", "/ip4/1.2.3.4/udp/9"));
-        assert!(!matches(
-            "/ip4/*/udp/*/quic-v1",
-            "/ip4/1.2.3.4/udp/9/port/quic-v1"
-        ));
+        assert!(!matches("/ip4/*/udp/*/quic-v1", "/ip4/1.2.3.4/udp/9/port/quic-v1"));
     }
 
     #[test]
@@ -310,34 +293,19 @@ mod tests {
         assert!(matches("/local/a", "/local/a/port/b"));
         assert!(!matches("/local/a", "/local/ab"));
         assert!(!matches("/local/a", "/local/"));
-        assert_eq!(
-            pattern("/dns/EXAMPLE.org/tcp/*").to_string(),
-            "/dns/example.org/tcp/*"
-        );
+        assert_eq!(pattern("/dns/EXAMPLE.org/tcp/*").to_string(), "/dns/example.org/tcp/*");
     }
 
     #[test]
     fn more_components_beat_fewer() {
-        assert_eq!(
-            compare("/ip4/*/tcp/*/tls", "/ip4/*/tcp/*"),
-            Ordering::Greater
-        );
-        assert_eq!(
-            compare("/ip4/*/tcp/*/tls", "/ip4/1.2.3.4/tcp/80"),
-            Ordering::Greater
-        );
+        assert_eq!(compare("/ip4/*/tcp/*/tls", "/ip4/*/tcp/*"), Ordering::Greater);
+        assert_eq!(compare("/ip4/*/tcp/*/tls", "/ip4/1.2.3.4/tcp/80"), Ordering::Greater);
     }
 
     #[test]
     fn the_leftmost_literal_decides_at_equal_length() {
-        assert_eq!(
-            compare("/ip4/1.2.3.4/tcp/*", "/ip4/*/tcp/*"),
-            Ordering::Greater
-        );
-        assert_eq!(
-            compare("/ip4/1.2.3.4/tcp/*", "/ip4/*/tcp/80"),
-            Ordering::Greater
-        );
+        assert_eq!(compare("/ip4/1.2.3.4/tcp/*", "/ip4/*/tcp/*"), Ordering::Greater);
+        assert_eq!(compare("/ip4/1.2.3.4/tcp/*", "/ip4/*/tcp/80"), Ordering::Greater);
         assert_eq!(compare("/local/*", "/local"), Ordering::Greater);
         assert_eq!(compare("/local/a", "/local/*"), Ordering::Greater);
         assert_eq!(compare("/local/a", "/local/b"), Ordering::Equal);
@@ -358,51 +326,25 @@ mod tests {
     fn stars_stand_for_whole_values_only() {
         let refusal = |text| RoutePattern::parse(text).unwrap_err();
         for (text, at, found) in [("/*", 1, "*"), ("/ip4/*/*", 7, "*"), ("/a*/b", 1, "a*")] {
-            let text_error = PatternError::WildcardProtocol {
-                at,
-                text: found.into(),
-            };
+            let text_error = PatternError::WildcardProtocol { at, text: found.into() };
             assert_eq!(refusal(text), text_error);
         }
-        for (text, at, found) in [
-            ("/local/custom-*", 7, "custom-*"),
-            ("/ip4/10.*/tcp/*", 5, "10.*"),
-            ("/a/**", 3, "**"),
-        ] {
-            assert_eq!(
-                refusal(text),
-                PatternError::PartialWildcard {
-                    at,
-                    text: found.into()
-                }
-            );
+        for (text, at, found) in
+            [("/local/custom-*", 7, "custom-*"), ("/ip4/10.*/tcp/*", 5, "10.*"), ("/a/**", 3, "**")]
+        {
+            assert_eq!(refusal(text), PatternError::PartialWildcard { at, text: found.into() });
         }
     }
 
     #[test]
     fn patterns_keep_the_rules_of_endpoints() {
         let refusal = |text| RoutePattern::parse(text).unwrap_err();
-        assert_eq!(
-            refusal("/local/"),
-            PatternError::FreshName {
-                at: 6,
-                text: "local".into()
-            }
-        );
-        assert!(matches!(
-            refusal("/"),
-            PatternError::Address(EndpointError::Empty { .. })
-        ));
-        assert!(matches!(
-            refusal("//"),
-            PatternError::Address(EndpointError::EmptyPart { .. })
-        ));
+        assert_eq!(refusal("/local/"), PatternError::FreshName { at: 6, text: "local".into() });
+        assert!(matches!(refusal("/"), PatternError::Address(EndpointError::Empty { .. })));
+        assert!(matches!(refusal("//"), PatternError::Address(EndpointError::EmptyPart { .. })));
         assert_eq!(
             refusal("/ip4/*/tcp/x"),
-            PatternError::Address(EndpointError::PortNumber {
-                at: 11,
-                text: "x".into()
-            })
+            PatternError::Address(EndpointError::PortNumber { at: 11, text: "x".into() })
         );
     }
 
@@ -416,9 +358,8 @@ mod tests {
 
     /// Patterns over few protocols and values, so that many overlap.
     fn close_pattern() -> impl Strategy<Value = RoutePattern> {
-        const PARTS: &[&str] = &[
-            "/local/*", "/local/a", "/local/b", "/tcp/*", "/tcp/1", "/tls", "/ws",
-        ];
+        const PARTS: &[&str] =
+            &["/local/*", "/local/a", "/local/b", "/tcp/*", "/tcp/1", "/tls", "/ws"];
         const ENDS: &[&str] = &["", "", "/local", "/tcp"];
         (prop::collection::vec(select(PARTS), 1..4), select(ENDS))
             .prop_map(|(parts, end)| pattern(&(parts.concat() + end)))

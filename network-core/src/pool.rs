@@ -3,12 +3,13 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker, ready},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use crate::sync::Mutex;
@@ -20,6 +21,8 @@ pub(crate) struct Pool<K, F> {
     ready: Arc<Ready>,
     /// Reused between turns.
     woken: Vec<usize>,
+    /// The place that is being polled: what panicked, if something did.
+    polling: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
             free: Vec::new(),
             ready: Arc::default(),
             woken: Vec::new(),
+            polling: None,
         }
     }
 
@@ -79,18 +83,9 @@ impl<K: Copy, F: Future> Pool<K, F> {
         let at = self.free.pop().unwrap_or_else(|| {
             let place = self.places.len();
             let ready = self.ready.clone();
-            let signal = Arc::new(Signal {
-                place,
-                raised: AtomicBool::new(false),
-                ready,
-            });
+            let signal = Arc::new(Signal { place, raised: AtomicBool::new(false), ready });
             let waker = Waker::from(signal.clone());
-            self.places.push(Place {
-                key: None,
-                future: Box::pin(None),
-                signal,
-                waker,
-            });
+            self.places.push(Place { key: None, future: Box::pin(None), signal, waker });
             place
         });
         self.places[at].key = Some(key);
@@ -102,10 +97,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(K, F::Output)> {
         loop {
             while let Some(at) = self.woken.pop() {
-                self.places[at]
-                    .signal
-                    .raised
-                    .store(false, Ordering::Release);
+                self.places[at].signal.raised.store(false, Ordering::Release);
                 let Some(key) = self.places[at].key else {
                     continue;
                 };
@@ -127,16 +119,33 @@ impl<K: Copy, F: Future> Pool<K, F> {
         }
     }
 
+    /// Gives up the call that panicked while it was polled, if one did.
+    pub(crate) fn panicked(&mut self) -> Option<K> {
+        let place = self.polling.take()?;
+        let key = self.places[place].key.take();
+        // A future that panicked is dropped and never polled again. Should its drop panic too,
+        // the place is lost, and nothing else.
+        let future = std::mem::replace(&mut self.places[place].future, Box::pin(None));
+        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_ok() {
+            self.free.push(place);
+        }
+        key
+    }
+
     fn poll_place(&mut self, at: usize) -> Poll<F::Output> {
+        self.polling = Some(at);
         let place = &mut self.places[at];
         let mut cx = Context::from_waker(&place.waker);
-        let Some(future) = place.future.as_mut().as_pin_mut() else {
-            return Poll::Pending;
+        let poll = match place.future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(&mut cx),
+            None => Poll::Pending,
         };
-        let output = ready!(future.poll(&mut cx));
-        place.future.set(None);
-        place.key = None;
-        self.free.push(at);
-        Poll::Ready(output)
+        if poll.is_ready() {
+            place.future.set(None);
+            place.key = None;
+            self.free.push(at);
+        }
+        self.polling = None;
+        poll
     }
 }

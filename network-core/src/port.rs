@@ -94,12 +94,7 @@ impl Port {
     /// The connections that are open, dialed and accepted ones.
     pub fn connections(&self) -> Vec<Connection> {
         let state = self.inner.state.lock();
-        state
-            .connections
-            .values()
-            .filter_map(Weak::upgrade)
-            .map(Connection::new)
-            .collect()
+        state.connections.values().filter_map(Weak::upgrade).map(Connection::new).collect()
     }
 
     /// Opens a connection to `remote`; the handler takes the records that come from there.
@@ -155,9 +150,7 @@ impl Port {
                 remote_protocol: backend.name(),
             });
         }
-        let revoked = || ConnectError::Revoked {
-            local: inner.endpoint.clone(),
-        };
+        let revoked = || ConnectError::Revoked { local: inner.endpoint.clone() };
         let mut told = std::pin::pin!(inner.revoked.notified());
         told.as_mut().enable();
         if self.is_revoked() {
@@ -166,25 +159,11 @@ impl Port {
         let membership = self
             .network
             .admit()
-            .map_err(|max| ConnectError::TooManyConnections {
-                remote: remote.clone(),
-                max,
-            })?;
-        let consumer = ConsumerSlot {
-            consumer: handler.into_consumer(),
-            tell: None,
-        };
-        let seed = LinkSeed {
-            port: inner.clone(),
-            consumer,
-            membership,
-        };
+            .map_err(|max| ConnectError::TooManyConnections { remote: remote.clone(), max })?;
+        let consumer = ConsumerSlot { consumer: handler.into_consumer(), tell: None };
+        let seed = LinkSeed { port: inner.clone(), consumer, membership };
         let local = inner.endpoint.clone();
-        let connecting = backend.connect(Dial {
-            local,
-            remote: remote.clone(),
-            seed,
-        });
+        let connecting = backend.connect(Dial { local, remote: remote.clone(), seed });
         let after = inner.limits.connect_time;
         tokio::select! {
             biased;
@@ -242,9 +221,7 @@ impl Port {
         let before = {
             let mut state = inner.state.lock();
             if state.revoked {
-                return Err(ListenError::Revoked {
-                    endpoint: endpoint(),
-                });
+                return Err(ListenError::Revoked { endpoint: endpoint() });
             }
             state.listener.replace(listener.clone())
         };
@@ -257,11 +234,7 @@ impl Port {
             if let Err(source) = inner.backend.listen(&inner.endpoint, acceptor).await {
                 back_to(None);
                 let protocol = inner.backend.name();
-                return Err(ListenError::Backend {
-                    endpoint: endpoint(),
-                    protocol,
-                    source,
-                });
+                return Err(ListenError::Backend { endpoint: endpoint(), protocol, source });
             }
         }
         let refused = match Guarded::new(|| listener.on_listen_dyn(self)).await {
@@ -274,10 +247,7 @@ impl Port {
                 inner.backend.unlisten(&inner.endpoint).await;
             }
             back_to(before);
-            return Err(ListenError::Refused {
-                endpoint: endpoint(),
-                refusal,
-            });
+            return Err(ListenError::Refused { endpoint: endpoint(), refusal });
         }
         tracing::debug!(endpoint = %inner.endpoint, "listening");
         if let Some(before) = before {
@@ -301,9 +271,7 @@ impl Port {
             if port.stop_listening().await {
                 return Ok(());
             }
-            Err(ListenError::NotListening {
-                endpoint: port.inner.endpoint.clone(),
-            })
+            Err(ListenError::NotListening { endpoint: port.inner.endpoint.clone() })
         })
         .await
     }
@@ -336,9 +304,7 @@ impl Port {
         to_the_end(async move {
             let inner = &port.inner;
             if mem::replace(&mut inner.state.lock().revoked, true) {
-                return Err(RevokeError::AlreadyRevoked {
-                    endpoint: inner.endpoint.clone(),
-                });
+                return Err(RevokeError::AlreadyRevoked { endpoint: inner.endpoint.clone() });
             }
             inner.revoked.notify_waiters();
             let _changing = inner.changing.lock().await;
@@ -386,9 +352,7 @@ impl fmt::Debug for Port {
 
 impl fmt::Debug for PortInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PortInner")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("PortInner").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -420,11 +384,7 @@ impl PortInner {
 
     pub(crate) fn listener(&self) -> Option<Arc<dyn Listener>> {
         let state = self.state.lock();
-        if state.revoked {
-            None
-        } else {
-            state.listener.clone()
-        }
+        if state.revoked { None } else { state.listener.clone() }
     }
 
     /// Keeps track of a connection, unless the port was revoked.

@@ -34,21 +34,11 @@ impl PortName {
         let bad = |(_, character): &(usize, char)| !is_allowed(*character);
         // A name too long is looked at no further than a good one goes.
         if let Some((at, character)) = name.char_indices().take(Self::MAX_LEN).find(bad) {
-            return Err(PortNameError::BadCharacter {
-                at,
-                character,
-                name: excerpt(name),
-            });
+            return Err(PortNameError::BadCharacter { at, character, name: excerpt(name) });
         }
         match name.len() {
-            len if len < Self::MIN_LEN => Err(PortNameError::TooShort {
-                len,
-                name: excerpt(name),
-            }),
-            len if len > Self::MAX_LEN => Err(PortNameError::TooLong {
-                len,
-                name: excerpt(name),
-            }),
+            len if len < Self::MIN_LEN => Err(PortNameError::TooShort { len, name: excerpt(name) }),
+            len if len > Self::MAX_LEN => Err(PortNameError::TooLong { len, name: excerpt(name) }),
             _ => Ok(Self(name.into())),
         }
     }
@@ -79,10 +69,7 @@ pub enum PortNameError {
     },
 
     /// Shorter than [`PortName::MIN_LEN`].
-    #[error(
-        "port name {name:?} has length {len}: write at least {} characters",
-        PortName::MIN_LEN
-    )]
+    #[error("port name {name:?} has length {len}: write at least {} characters", PortName::MIN_LEN)]
     TooShort {
         /// The length, in bytes.
         len: usize,
@@ -91,10 +78,7 @@ pub enum PortNameError {
     },
 
     /// Longer than [`PortName::MAX_LEN`].
-    #[error(
-        "port name {name:?} has length {len}: write at most {} characters",
-        PortName::MAX_LEN
-    )]
+    #[error("port name {name:?} has length {len}: write at most {} characters", PortName::MAX_LEN)]
     TooLong {
         /// The length, in bytes.
         len: usize,
@@ -168,10 +152,7 @@ mod tests {
 
     #[test]
     fn names_have_two_to_128_characters() {
-        let short = |len, name: &str| PortNameError::TooShort {
-            len,
-            name: name.into(),
-        };
+        let short = |len, name: &str| PortNameError::TooShort { len, name: name.into() };
         assert_eq!(PortName::parse(""), Err(short(0, "")));
         assert_eq!(PortName::parse("a"), Err(short(1, "a")));
         assert!(PortName::parse("ab").is_ok());
@@ -179,31 +160,17 @@ mod tests {
         let long = "a".repeat(129);
         assert_eq!(
             PortName::parse(&long),
-            Err(PortNameError::TooLong {
-                len: 129,
-                name: excerpt(&long)
-            })
+            Err(PortNameError::TooLong { len: 129, name: excerpt(&long) })
         );
     }
 
     #[test]
     fn the_first_bad_character_is_named_with_its_position() {
-        for (name, at, character) in [
-            ("x/y", 1, '/'),
-            ("é!", 0, 'é'),
-            (" ", 0, ' '),
-            ("ok\n", 2, '\n'),
-            ("a*b/", 1, '*'),
-        ] {
+        for (name, at, character) in
+            [("x/y", 1, '/'), ("é!", 0, 'é'), (" ", 0, ' '), ("ok\n", 2, '\n'), ("a*b/", 1, '*')]
+        {
             let error = PortName::parse(name).unwrap_err();
-            assert_eq!(
-                error,
-                PortNameError::BadCharacter {
-                    at,
-                    character,
-                    name: name.into()
-                }
-            );
+            assert_eq!(error, PortNameError::BadCharacter { at, character, name: name.into() });
         }
         assert_eq!(
             PortName::parse("x/y").unwrap_err().to_string(),
@@ -215,10 +182,7 @@ mod tests {
     fn every_allowed_mark_is_taken() {
         let name: PortName = "aZ09.,_+-#<>[]".parse().unwrap();
         assert_eq!(name.as_str(), "aZ09.,_+-#<>[]");
-        assert_eq!(
-            format!("{name} {name:?}"),
-            "aZ09.,_+-#<>[] \"aZ09.,_+-#<>[]\""
-        );
+        assert_eq!(format!("{name} {name:?}"), "aZ09.,_+-#<>[] \"aZ09.,_+-#<>[]\"");
     }
 
     proptest! {

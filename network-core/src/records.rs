@@ -27,12 +27,7 @@ impl Records {
     pub async fn recv(&mut self) -> Option<Received> {
         let inbox = self.0.shared().inbox();
         let (id, payload) = poll_fn(|cx| inbox.poll_next(cx)).await?;
-        Some(Received {
-            connection: self.0.clone(),
-            id,
-            payload,
-            answered: false,
-        })
+        Some(Received { connection: self.0.clone(), id, payload, answered: false })
     }
 
     /// The connection.
@@ -104,8 +99,6 @@ impl Drop for Received {
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Received")
-            .field("len", &self.payload.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Received").field("len", &self.payload.len()).finish_non_exhaustive()
     }
 }

@@ -68,10 +68,7 @@ mod tests {
         #[error("outer")]
         struct Outer(#[source] std::num::ParseIntError);
         let inner = "x".parse::<u8>().unwrap_err();
-        assert_eq!(
-            Refusal::from(Outer(inner)).text(),
-            "outer: invalid digit found in string"
-        );
+        assert_eq!(Refusal::from(Outer(inner)).text(), "outer: invalid digit found in string");
     }
 
     #[test]

@@ -35,10 +35,8 @@ impl Router {
             return Err(RegisterError::NoPattern { protocol });
         }
         for pattern in &patterns {
-            if let Some(route) = self
-                .routes
-                .iter()
-                .find(|route| route.pattern.overlaps_equally(pattern))
+            if let Some(route) =
+                self.routes.iter().find(|route| route.pattern.overlaps_equally(pattern))
             {
                 return Err(RegisterError::Tie {
                     pattern: Box::new(pattern.clone()),
@@ -50,44 +48,33 @@ impl Router {
         }
         self.next_id += 1;
         let registration = self.next_id;
-        self.routes
-            .extend(patterns.into_iter().map(|pattern| Route {
-                registration,
-                pattern,
-                backend: backend.clone(),
-            }));
-        self.routes
-            .sort_by_key(|route| std::cmp::Reverse(route.pattern.specificity()));
+        self.routes.extend(patterns.into_iter().map(|pattern| Route {
+            registration,
+            pattern,
+            backend: backend.clone(),
+        }));
+        self.routes.sort_by_key(|route| std::cmp::Reverse(route.pattern.specificity()));
         Ok(registration)
     }
 
     pub(crate) fn unregister(&mut self, registration: u64) {
-        self.routes
-            .retain(|route| route.registration != registration);
+        self.routes.retain(|route| route.registration != registration);
     }
 
     pub(crate) fn route(&self, endpoint: &Endpoint) -> Result<Arc<dyn ProtocolImpl>, NoBackend> {
-        let found = self
-            .routes
-            .iter()
-            .find(|route| route.pattern.matches(endpoint));
-        found
-            .map(|route| route.backend.clone())
-            .ok_or_else(|| NoBackend {
-                endpoint: endpoint.clone(),
-                available: self.available(),
-                feature: feature_for(endpoint),
-            })
+        let found = self.routes.iter().find(|route| route.pattern.matches(endpoint));
+        found.map(|route| route.backend.clone()).ok_or_else(|| NoBackend {
+            endpoint: endpoint.clone(),
+            available: self.available(),
+            feature: feature_for(endpoint),
+        })
     }
 
     /// Every registered backend once.
     pub(crate) fn backends(&self) -> Vec<Arc<dyn ProtocolImpl>> {
         let mut backends: Vec<Arc<dyn ProtocolImpl>> = Vec::new();
         for route in &self.routes {
-            if !backends
-                .iter()
-                .any(|known| Arc::ptr_eq(known, &route.backend))
-            {
+            if !backends.iter().any(|known| Arc::ptr_eq(known, &route.backend)) {
                 backends.push(route.backend.clone());
             }
         }

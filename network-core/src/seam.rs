@@ -27,6 +27,7 @@ use crate::{
     connection::{Connection, Handle, Shared},
     endpoint::Endpoint,
     error::{BackendError, ConnectError, Rejection},
+    flag::Flag,
     handler::Consumer,
     inbox::Arrival,
     limits::Limits,
@@ -94,11 +95,7 @@ impl Capabilities {
     };
 
     /// Ordered, over the common frames: what a byte-stream backend can do.
-    pub const STREAM: Self = Self {
-        shares_sockets: true,
-        wire: true,
-        ..Self::IN_PROCESS
-    };
+    pub const STREAM: Self = Self { shares_sockets: true, wire: true, ..Self::IN_PROCESS };
 }
 
 /// A protocol backend.
@@ -239,10 +236,7 @@ impl LinkSeed {
     /// The connection as agreed with the remote side; it opens with
     /// [`OpenLink::establish`].
     pub fn agree(self, info: LinkInfo) -> OpenLink {
-        OpenLink {
-            shared: Arc::new(Shared::new(info)),
-            seed: self,
-        }
+        OpenLink { shared: Arc::new(Shared::new(info)), seed: self }
     }
 }
 
@@ -274,20 +268,15 @@ impl OpenLink {
         shared.join(seed.membership, &seed.port, &handle)?;
         let connection = Connection::new(handle);
         let serve = match seed.consumer.consumer {
-            Consumer::Handler(serve) => Some(serve(connection.clone())),
+            Consumer::Handler(serve) => Some((serve(connection.clone()), Flag::new())),
             Consumer::Pull => None,
         };
         if let Some(tell) = seed.consumer.tell {
             // Whoever accepted may have gone; the connection then closes by itself.
             let _ = tell.send(connection.clone());
         }
-        let events = LinkEvents {
-            shared,
-            serve,
-            arrivals: Vec::new(),
-            woken: Vec::new(),
-            over: false,
-        };
+        let events =
+            LinkEvents { shared, serve, arrivals: Vec::new(), woken: Vec::new(), over: false };
         Ok((connection, events))
     }
 }
@@ -342,7 +331,7 @@ impl AckSink {
 /// with [`CloseReason::cut_off`]: nothing waits for ever.
 pub struct LinkEvents {
     shared: Arc<Shared>,
-    serve: Option<ServeFuture>,
+    serve: Option<(ServeFuture, Flag)>,
     arrivals: Vec<Arrival>,
     woken: Vec<Waker>,
     over: bool,
@@ -375,16 +364,16 @@ impl LinkEvents {
         cx: &mut Context<'_>,
         answers: &mut Vec<(RecordId, Answer)>,
     ) -> Poll<()> {
-        if !self.arrivals.is_empty() {
+        let arrived = !self.arrivals.is_empty();
+        if arrived {
             let wake = self.serve.is_none();
-            self.shared
-                .inbox()
-                .push_all(&mut self.arrivals, answers, wake);
+            self.shared.inbox().push_all(&mut self.arrivals, answers, wake);
         }
-        let Some(serve) = &mut self.serve else {
-            return Poll::Ready(());
-        };
-        let ended = serve.as_mut().poll(cx).is_ready();
+        let Some((serve, called)) = &mut self.serve else { return Poll::Ready(()) };
+        if !called.take(cx) && !arrived {
+            return Poll::Pending;
+        }
+        let ended = serve.as_mut().poll(&mut Context::from_waker(called.waker())).is_ready();
         self.shared.inbox().take_answers(answers);
         if ended {
             self.serve = None;
@@ -416,9 +405,7 @@ impl LinkEvents {
         if !self.over {
             self.over = true;
             let mut discards = Vec::new();
-            self.shared
-                .inbox()
-                .push_all(&mut self.arrivals, &mut discards, true);
+            self.shared.inbox().push_all(&mut self.arrivals, &mut discards, true);
             self.shared.over(reason, unacked, self.serve.is_some());
         }
     }
@@ -436,9 +423,7 @@ impl LinkEvents {
 
 impl std::fmt::Debug for LinkEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkEvents")
-            .field("shared", &self.shared)
-            .finish_non_exhaustive()
+        f.debug_struct("LinkEvents").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     task::Poll,
 };
@@ -10,13 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    close::CloseReason,
-    connection::Connection,
-    guard::{Guarded, Panicked},
-    handler::ConnectionHandler,
-    pool::Pool,
-    refusal::Refusal,
-    window::Answer,
+    close::CloseReason, connection::Connection, guard::Guarded, handler::ConnectionHandler,
+    pool::Pool, refusal::Refusal, window::Answer,
 };
 
 /// A handler at work on one connection: boxed once, and polled by the backend's own task.
@@ -25,16 +21,15 @@ pub(crate) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) async fn serve<H: ConnectionHandler>(handler: H, connection: Connection) {
     let shared = connection.shared();
     let inbox = shared.inbox();
-    let at_most = if handler.one_at_a_time() {
-        1
-    } else {
-        usize::MAX
-    };
+    let at_most = if handler.one_at_a_time() { 1 } else { usize::MAX };
     let mut calls = Pool::new();
     let mut records = VecDeque::new();
     let mut answers = Vec::new();
     let mut open = pin!(Guarded::new(|| handler.on_open(&connection)));
     let mut opened = false;
+
+    // A record whose call is being made.
+    let mut calling = None;
 
     let reason = poll_fn(|cx| {
         if !opened && let Poll::Ready(outcome) = open.as_mut().poll(cx) {
@@ -44,20 +39,37 @@ pub(crate) async fn serve<H: ConnectionHandler>(handler: H, connection: Connecti
             }
         }
         loop {
-            while let Poll::Ready((id, outcome)) = calls.poll_next(cx) {
-                answers.push((id, answer(outcome, &connection)));
-            }
-            let end = inbox.poll_take(&mut records, at_most.saturating_sub(calls.running()), cx);
-            if records.is_empty() {
-                inbox.give_answers(&mut answers);
+            // One guard around a turn and not around each call: a call costs less so. Unwind
+            // safe: the call that panicked is known and given up, the rest is as it was.
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                loop {
+                    while let Poll::Ready((id, outcome)) = calls.poll_next(cx) {
+                        answers.push((id, answer(outcome, &connection)));
+                    }
+                    while let Some((id, record)) = records.pop_front() {
+                        calling = Some(id);
+                        let call = handler.on_receive(&connection, record);
+                        if let Poll::Ready(outcome) = calls.start(id, call) {
+                            answers.push((id, answer(outcome, &connection)));
+                        }
+                        calling = None;
+                    }
+                    let room = at_most.saturating_sub(calls.running());
+                    let end = inbox.poll_take(&mut records, room, cx);
+                    if records.is_empty() {
+                        inbox.give_answers(&mut answers);
+                        return end;
+                    }
+                }
+            }));
+            if let Ok(end) = turn {
                 return end;
             }
-            for (id, record) in records.drain(..) {
-                let call = Guarded::new(|| handler.on_receive(&connection, record));
-                if let Poll::Ready(outcome) = calls.start(id, call) {
-                    answers.push((id, answer(outcome, &connection)));
-                }
+            let polled = calls.panicked();
+            if let Some(id) = calling.take().or(polled) {
+                answers.push((id, Answer::Refused(Refusal::new("the handler panicked"))));
             }
+            connection.fail(CloseReason::HandlerPanicked);
         }
     })
     .await;
@@ -70,23 +82,19 @@ pub(crate) async fn serve<H: ConnectionHandler>(handler: H, connection: Connecti
         // `close` returns once `on_close` was called; it may itself be called from there.
         shared.consumer_ended();
         opened = opened || open.as_mut().poll(cx).is_ready();
-        while calls.poll_next(cx).is_ready() {}
-        if closed && opened && calls.running() == 0 {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        while let Err(_) | Ok(Poll::Ready(_)) =
+            catch_unwind(AssertUnwindSafe(|| calls.poll_next(cx)))
+        {
+            calls.panicked();
         }
+        if closed && opened && calls.running() == 0 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
 
-fn answer(outcome: Result<Result<Bytes, Refusal>, Panicked>, connection: &Connection) -> Answer {
+fn answer(outcome: Result<Bytes, Refusal>, connection: &Connection) -> Answer {
     match outcome {
-        Ok(Ok(ack)) => connection.shared().checked_ack(ack),
-        Ok(Err(refusal)) => Answer::Refused(refusal),
-        Err(Panicked) => {
-            connection.fail(CloseReason::HandlerPanicked);
-            Answer::Refused(Refusal::new("the handler panicked"))
-        }
+        Ok(ack) => connection.shared().checked_ack(ack),
+        Err(refusal) => Answer::Refused(refusal),
     }
 }

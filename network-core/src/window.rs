@@ -119,7 +119,8 @@ impl Window {
     }
 
     /// Takes a permit and a slot for a record of up to `len` bytes, which must not be more
-    /// than the window holds. `send` says that the record is sent at once.
+    /// than the window holds. `send` says that the record is sent at once:
+    /// the waker of `cx` then also waits for the ack.
     pub(crate) fn poll_open(
         &self,
         len: u32,
@@ -131,29 +132,20 @@ impl Window {
         let state = &mut *guard;
         if let Some(reason) = &state.closed {
             ticket.0 = None;
-            return Poll::Ready(Err(SendError::Closed {
-                reason: reason.clone(),
-            }));
+            return Poll::Ready(Err(SendError::Closed { reason: reason.clone() }));
         }
         let my_turn = match ticket.0 {
             None => state.waiters.is_empty(),
-            Some(mine) => state
-                .waiters
-                .front()
-                .is_some_and(|front| front.ticket == mine),
+            Some(mine) => state.waiters.front().is_some_and(|front| front.ticket == mine),
         };
         if my_turn && state.has_room(len) {
             let mut next = None;
             if ticket.0.take().is_some() {
                 state.waiters.pop_front();
             }
-            let id = state.open(len, send);
+            let id = state.open(len, send.then(|| cx.waker().clone()));
             // What one ack brings may be enough for several who wait.
-            if state
-                .waiters
-                .front()
-                .is_some_and(|front| state.has_room(front.len))
-            {
+            if state.waiters.front().is_some_and(|front| state.has_room(front.len)) {
                 next = state.waiters.front().map(|front| front.waker.clone());
             }
             drop(guard);
@@ -166,11 +158,7 @@ impl Window {
             None => {
                 state.counts.window_waits += 1;
                 state.next_ticket += 1;
-                let waiter = Waiter {
-                    ticket: state.next_ticket,
-                    len,
-                    waker: cx.waker().clone(),
-                };
+                let waiter = Waiter { ticket: state.next_ticket, len, waker: cx.waker().clone() };
                 ticket.0 = Some(waiter.ticket);
                 state.waiters.push_back(waiter);
             }
@@ -323,10 +311,7 @@ impl Window {
             match &mut state.slots[index].state {
                 SlotState::Waiting(waker) => {
                     woken.extend(waker.take());
-                    let lost = SendError::AckLost {
-                        reason: reason.clone(),
-                        delivery: unacked,
-                    };
+                    let lost = SendError::AckLost { reason: reason.clone(), delivery: unacked };
                     state.slots[index].state = SlotState::Done(Err(lost));
                     state.give_back(index);
                 }
@@ -373,22 +358,18 @@ impl State {
         self.free == 0 && self.slots.len() > usize::from(u16::MAX)
     }
 
-    fn open(&mut self, len: u32, send: bool) -> RecordId {
+    fn open(&mut self, len: u32, sender: Option<Waker>) -> RecordId {
         self.records -= 1;
         self.bytes -= u64::from(len);
-        let state = if send {
+        let state = if sender.is_some() {
             self.counts.records += 1;
             self.counts.bytes += u64::from(len);
-            SlotState::Waiting(None)
+            SlotState::Waiting(sender)
         } else {
             SlotState::Reserved
         };
         if self.free == 0 {
-            self.slots.push(Slot {
-                generation: 0,
-                len,
-                state,
-            });
+            self.slots.push(Slot { generation: 0, len, state });
             return RecordId::of_slot(self.slots.len() - 1, 0);
         }
         let index = self.free as usize - 1;
@@ -464,17 +445,11 @@ impl State {
     }
 
     fn idle_now(&mut self) -> Option<Waker> {
-        if self.records == self.size {
-            self.idle.take()
-        } else {
-            None
-        }
+        if self.records == self.size { self.idle.take() } else { None }
     }
 
     fn place_of(&self, ticket: u64) -> Option<usize> {
-        self.waiters
-            .binary_search_by_key(&ticket, |waiter| waiter.ticket)
-            .ok()
+        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 }
 

@@ -19,11 +19,7 @@ impl Duplex {
     pub(super) async fn connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            input: Input::new(),
-            output: Output::default(),
-        })
+        Ok(Self { stream, input: Input::new(), output: Output::default() })
     }
 
     /// Writes what waits, as far as the stream takes it.

@@ -51,11 +51,7 @@ pub(crate) struct Exchange {
 
 impl Client for Exchange {
     fn send(&self, record: Bytes) -> impl Future<Output = Result<Bytes>> + Send {
-        Acked {
-            shared: &self.shared,
-            record: Some(record),
-            number: 0,
-        }
+        Acked { shared: &self.shared, record: Some(record), number: 0 }
     }
 }
 
@@ -123,9 +119,7 @@ impl Future for Acked<'_> {
         }
         if let Some(record) = self.record.take() {
             shared.output.push(&record);
-            shared
-                .slots
-                .push_back(Slot::Waiting(Some(cx.waker().clone())));
+            shared.slots.push_back(Slot::Waiting(Some(cx.waker().clone())));
             self.number = shared.first + shared.slots.len() as u64 - 1;
             let driver = shared.driver.take();
             drop(shared);

@@ -35,10 +35,7 @@ impl Input {
     const MOST: usize = 256 * 1024;
 
     pub(super) fn new() -> Self {
-        Self {
-            bytes: BytesMut::new(),
-            room: Self::LEAST,
-        }
+        Self { bytes: BytesMut::new(), room: Self::LEAST }
     }
 
     /// Makes room for the next read.
@@ -87,11 +84,7 @@ impl Output {
 
     /// The waiting bytes as slices, as many as fit; returns how many slices were set.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let parts = self
-            .full
-            .iter()
-            .map(|part| &part[..])
-            .chain([&self.tail[..]]);
+        let parts = self.full.iter().map(|part| &part[..]).chain([&self.tail[..]]);
         let mut set = 0;
         for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
             *slot = IoSlice::new(part);
@@ -133,10 +126,8 @@ mod tests {
         while !output.is_empty() {
             let mut slices = [IoSlice::new(&[]); 2];
             let set = output.slices(&mut slices);
-            let some: Vec<u8> = slices[..set]
-                .iter()
-                .flat_map(|part| part.iter().copied())
-                .collect();
+            let some: Vec<u8> =
+                slices[..set].iter().flat_map(|part| part.iter().copied()).collect();
             let some = &some[..some.len().min(1000)];
             input.prepare().put_slice(some);
             output.written(some.len());

@@ -57,12 +57,7 @@ impl Client for Pipe {
 
     async fn keep_full(&self, record: &Bytes, width: usize, tally: &Tally) -> Result<()> {
         let mut duplex = self.0.lock().await;
-        let mut flow = Flow {
-            record,
-            expected: look_at(record),
-            width,
-            in_flight: 0,
-        };
+        let mut flow = Flow { record, expected: look_at(record), width, in_flight: 0 };
         while flow.in_flight > 0 || !tally.stopped() {
             let acked = poll_fn(|cx| flow.poll_turn(cx, &mut duplex, tally)).await?;
             tally.acked(acked);

@@ -23,31 +23,13 @@ impl<'a> Component<'a> {
     pub(crate) fn split(rest: &'a str) -> Option<(Self, &'a str)> {
         let (protocol, rest) = split_part(rest.strip_prefix('/')?);
         if Kind::of(protocol) == Kind::Valueless {
-            return Some((
-                Self {
-                    protocol,
-                    value: None,
-                },
-                rest,
-            ));
+            return Some((Self { protocol, value: None }, rest));
         }
         match rest.strip_prefix('/') {
-            None | Some("") => Some((
-                Self {
-                    protocol,
-                    value: None,
-                },
-                "",
-            )),
+            None | Some("") => Some((Self { protocol, value: None }, "")),
             Some(rest) => {
                 let (value, rest) = split_part(rest);
-                Some((
-                    Self {
-                        protocol,
-                        value: Some(value),
-                    },
-                    rest,
-                ))
+                Some((Self { protocol, value: Some(value) }, rest))
             }
         }
     }
@@ -101,11 +83,7 @@ impl<'a> Prefixes<'a> {
     /// The prefixes of a text that was scanned.
     pub(crate) fn of(text: &'a str) -> Self {
         let mut components = Components::of(text);
-        let mut prefixes = Self {
-            text,
-            ends: [0; Endpoint::MAX_COMPONENTS],
-            left: 0,
-        };
+        let mut prefixes = Self { text, ends: [0; Endpoint::MAX_COMPONENTS], left: 0 };
         for end in &mut prefixes.ends {
             if components.next().is_none() {
                 break;
@@ -164,10 +142,7 @@ mod tests {
 
     #[test]
     fn components_come_in_pairs() {
-        assert_eq!(
-            pairs("/ip4/1.2.3.4/tcp/80"),
-            [pair("ip4", "1.2.3.4"), pair("tcp", "80")]
-        );
+        assert_eq!(pairs("/ip4/1.2.3.4/tcp/80"), [pair("ip4", "1.2.3.4"), pair("tcp", "80")]);
         assert_eq!(
             pairs("/ibc-hop/connection-1/ibc-port/echo/ordered/{\"v\": 1}"),
             [
@@ -202,12 +177,7 @@ mod tests {
 
     #[test]
     fn prefixes_end_at_components_longest_first() {
-        let prefixes = |text| {
-            endpoint(text)
-                .prefixes()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
+        let prefixes = |text| endpoint(text).prefixes().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
             prefixes("/ip4/1.2.3.4/udp/9/quic-v1/port/a"),
             [
@@ -219,10 +189,7 @@ mod tests {
         );
         assert_eq!(prefixes("/a/b/c"), ["/a/b/c", "/a/b"]);
         assert_eq!(prefixes("/local/"), ["/local/"]);
-        assert_eq!(
-            prefixes("/ip4/1.2.3.4/tcp/"),
-            ["/ip4/1.2.3.4/tcp/", "/ip4/1.2.3.4"]
-        );
+        assert_eq!(prefixes("/ip4/1.2.3.4/tcp/"), ["/ip4/1.2.3.4/tcp/", "/ip4/1.2.3.4"]);
         assert_eq!(endpoint("/a/b/c").prefixes().len(), 2);
     }
 }

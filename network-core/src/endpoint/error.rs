@@ -29,10 +29,7 @@ pub enum EndpointError {
     },
 
     /// The text, or its canonical form, is longer than [`Endpoint::MAX_LEN`].
-    #[error(
-        "{text:?} has {len} bytes, more than {}: shorten it",
-        Endpoint::MAX_LEN
-    )]
+    #[error("{text:?} has {len} bytes, more than {}: shorten it", Endpoint::MAX_LEN)]
     TooLong {
         /// [`Endpoint::MAX_LEN`].
         at: usize,
@@ -85,10 +82,7 @@ pub enum EndpointError {
     },
 
     /// A protocol that needs a value has none.
-    #[error(
-        "{text:?} at byte {at} has no value: write one after it, as in {}",
-        example(text)
-    )]
+    #[error("{text:?} at byte {at} has no value: write one after it, as in {}", example(text))]
     MissingValue {
         /// Where the protocol is.
         at: usize,
@@ -227,10 +221,7 @@ mod tests {
             message("/"),
             "\"/\" names nothing: write components after a '/', as in /ip4/127.0.0.1/tcp/9000"
         );
-        assert_eq!(
-            message("/a\n/b"),
-            "control character in \"\\n/b\" at byte 2: remove it"
-        );
+        assert_eq!(message("/a\n/b"), "control character in \"\\n/b\" at byte 2: remove it");
     }
 
     #[test]

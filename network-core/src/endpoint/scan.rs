@@ -66,33 +66,20 @@ where
 fn check_length(text: &str) -> Result<(), EndpointError> {
     let (at, len) = (Endpoint::MAX_LEN, text.len());
     if len > at {
-        return Err(EndpointError::TooLong {
-            at,
-            len,
-            text: excerpt(text),
-        });
+        return Err(EndpointError::TooLong { at, len, text: excerpt(text) });
     }
     Ok(())
 }
 
 fn check_start(text: &str) -> Result<(), EndpointError> {
     if text.is_empty() || text == "/" {
-        return Err(EndpointError::Empty {
-            at: 0,
-            text: text.to_owned(),
-        });
+        return Err(EndpointError::Empty { at: 0, text: text.to_owned() });
     }
     if !text.starts_with('/') {
-        return Err(EndpointError::MissingSlash {
-            at: 0,
-            text: excerpt(text),
-        });
+        return Err(EndpointError::MissingSlash { at: 0, text: excerpt(text) });
     }
     if let Some(at) = text.find(char::is_control) {
-        return Err(EndpointError::ControlCharacter {
-            at,
-            text: excerpt(&text[at..]),
-        });
+        return Err(EndpointError::ControlCharacter { at, text: excerpt(&text[at..]) });
     }
     Ok(())
 }
@@ -105,16 +92,10 @@ fn part<'a>(
 ) -> Result<Part<'a>, EndpointError> {
     let protocol_at = text.len() - rest.len() + 1;
     let value_at = protocol_at + protocol.len() + 1;
-    let empty_part = |at: usize| EndpointError::EmptyPart {
-        at,
-        text: excerpt(&text[at..]),
-    };
+    let empty_part = |at: usize| EndpointError::EmptyPart { at, text: excerpt(&text[at..]) };
 
     if protocol.is_empty() && protocol_at == text.len() {
-        return Err(EndpointError::TrailingSlash {
-            at: protocol_at - 1,
-            text: excerpt(text),
-        });
+        return Err(EndpointError::TrailingSlash { at: protocol_at - 1, text: excerpt(text) });
     }
     if protocol.is_empty() {
         return Err(empty_part(protocol_at));
@@ -127,13 +108,7 @@ fn part<'a>(
         None if kind != Kind::Valueless && value_at == text.len() => Value::Fresh,
         None => Value::Absent,
     };
-    Ok(Part {
-        protocol,
-        protocol_at,
-        kind,
-        value,
-        value_at,
-    })
+    Ok(Part { protocol, protocol_at, kind, value, value_at })
 }
 
 #[cfg(test)]
@@ -146,32 +121,14 @@ mod tests {
 
     #[test]
     fn nothing_is_no_address() {
-        assert_eq!(
-            refusal(""),
-            EndpointError::Empty {
-                at: 0,
-                text: "".into()
-            }
-        );
-        assert_eq!(
-            refusal("/"),
-            EndpointError::Empty {
-                at: 0,
-                text: "/".into()
-            }
-        );
+        assert_eq!(refusal(""), EndpointError::Empty { at: 0, text: "".into() });
+        assert_eq!(refusal("/"), EndpointError::Empty { at: 0, text: "/".into() });
     }
 
     #[test]
     fn an_address_starts_with_a_slash() {
         for text in ["a", "a/b", " /a", "ip4/1.2.3.4", "é"] {
-            assert_eq!(
-                refusal(text),
-                EndpointError::MissingSlash {
-                    at: 0,
-                    text: text.into()
-                }
-            );
+            assert_eq!(refusal(text), EndpointError::MissingSlash { at: 0, text: text.into() });
         }
     }
 
@@ -186,32 +143,15 @@ mod tests {
             ("/tls//", 5),
             ("/a/b//", 5),
         ] {
-            assert_eq!(
-                refusal(text),
-                EndpointError::EmptyPart {
-                    at,
-                    text: text[at..].into()
-                }
-            );
+            assert_eq!(refusal(text), EndpointError::EmptyPart { at, text: text[at..].into() });
         }
     }
 
     #[test]
     fn a_final_slash_follows_a_protocol_that_wants_a_value() {
-        for text in [
-            "/local/a/",
-            "/ip4/1.2.3.4/",
-            "/ip4/1.2.3.4/udp/9/quic-v1/",
-            "/tls/",
-        ] {
+        for text in ["/local/a/", "/ip4/1.2.3.4/", "/ip4/1.2.3.4/udp/9/quic-v1/", "/tls/"] {
             let at = text.len() - 1;
-            assert_eq!(
-                refusal(text),
-                EndpointError::TrailingSlash {
-                    at,
-                    text: text.into()
-                }
-            );
+            assert_eq!(refusal(text), EndpointError::TrailingSlash { at, text: text.into() });
         }
     }
 
@@ -220,33 +160,19 @@ mod tests {
         for protocol in ["ip4", "ip6", "dns", "dns4", "dns6", "dnsaddr", "p2p"] {
             for end in ["", "/"] {
                 let text = format!("/local/a/{protocol}{end}");
-                let missing = EndpointError::MissingValue {
-                    at: 9,
-                    text: protocol.into(),
-                };
+                let missing = EndpointError::MissingValue { at: 9, text: protocol.into() };
                 assert_eq!(refusal(&text), missing);
             }
         }
-        assert_eq!(
-            refusal("/tcp"),
-            EndpointError::MissingValue {
-                at: 1,
-                text: "tcp".into()
-            }
-        );
+        assert_eq!(refusal("/tcp"), EndpointError::MissingValue { at: 1, text: "tcp".into() });
     }
 
     #[test]
     fn control_characters_are_refused() {
-        for control in [
-            '\0', '\t', '\n', '\r', '\u{1b}', '\u{7f}', '\u{85}', '\u{9f}',
-        ] {
+        for control in ['\0', '\t', '\n', '\r', '\u{1b}', '\u{7f}', '\u{85}', '\u{9f}'] {
             let text = format!("/é{control}b/c");
             let rest = format!("{control}b/c");
-            assert_eq!(
-                refusal(&text),
-                EndpointError::ControlCharacter { at: 3, text: rest }
-            );
+            assert_eq!(refusal(&text), EndpointError::ControlCharacter { at: 3, text: rest });
         }
     }
 
@@ -255,26 +181,12 @@ mod tests {
         let long = |len: usize| format!("/local/{}", "x".repeat(len - 7));
         assert!(Endpoint::parse(&long(Endpoint::MAX_LEN)).is_ok());
         let text = excerpt(&long(4097));
-        assert_eq!(
-            refusal(&long(4097)),
-            EndpointError::TooLong {
-                at: 4096,
-                len: 4097,
-                text
-            }
-        );
+        assert_eq!(refusal(&long(4097)), EndpointError::TooLong { at: 4096, len: 4097, text });
 
         let growing = format!("{}/ip6/::ffff:ffff:ffff", long(4096 - 21));
         assert_eq!(growing.len(), 4096);
         let text = excerpt(&growing);
-        assert_eq!(
-            refusal(&growing),
-            EndpointError::TooLong {
-                at: 4096,
-                len: 4102,
-                text
-            }
-        );
+        assert_eq!(refusal(&growing), EndpointError::TooLong { at: 4096, len: 4102, text });
     }
 
     #[test]
@@ -283,10 +195,7 @@ mod tests {
         let endpoint = Endpoint::parse(&many(64)).unwrap();
         assert_eq!(endpoint.components().count(), Endpoint::MAX_COMPONENTS);
         assert_eq!(endpoint.prefixes().len(), 64);
-        let too_many = EndpointError::TooManyComponents {
-            at: 64 * 4 + 1,
-            text: "tls".into(),
-        };
+        let too_many = EndpointError::TooManyComponents { at: 64 * 4 + 1, text: "tls".into() };
         assert_eq!(refusal(&many(65)), too_many);
     }
 
@@ -294,10 +203,7 @@ mod tests {
     fn a_position_counts_bytes_of_the_text_as_written() {
         assert_eq!(
             refusal("/dns/EXAMPLE.org/ip6/0:0::1/é/è/tcp/x"),
-            EndpointError::PortNumber {
-                at: 38,
-                text: "x".into()
-            }
+            EndpointError::PortNumber { at: 38, text: "x".into() }
         );
     }
 }

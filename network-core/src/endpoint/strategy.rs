@@ -87,7 +87,5 @@ fn component() -> impl Strategy<Value = String> {
 fn unknown_protocol() -> impl Strategy<Value = String> {
     let known = |protocol: &String| Kind::of(protocol) != Kind::Other;
     "[^/*\\p{Cc}]{1,8}|[a-z-]{1,8}"
-        .prop_filter("known protocols have rules of their own", move |p| {
-            !known(p)
-        })
+        .prop_filter("known protocols have rules of their own", move |p| !known(p))
 }

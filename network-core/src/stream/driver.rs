@@ -21,6 +21,7 @@ use tokio::{
 use super::link::{Load, Shared, inbound_id};
 use crate::{
     close::{CloseReason, Delivery},
+    flag::Flag,
     limits::Limits,
     seam::{LinkEvents, RecordId},
     window::Answer,
@@ -44,8 +45,8 @@ pub(super) struct Driver<S> {
     /// How much the peer may have un-acked, and how much it has.
     granted: Load,
     used: Load,
-    /// The driver has let other tasks add records since it last wrote.
-    gathered: bool,
+    /// How many senders the last acks woke, until their next records are gathered.
+    woken: u32,
     pong: Option<u32>,
     heard_close: Option<CloseReason>,
     heard_done: bool,
@@ -54,6 +55,7 @@ pub(super) struct Driver<S> {
     /// Runs from this side's close on.
     patience: Option<Pin<Box<Sleep>>>,
     tick: Pin<Box<Sleep>>,
+    ticked: Flag,
     /// Whether anything was read since the last tick, and for how long nothing was.
     heard: bool,
     silence: Duration,
@@ -73,10 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         events: LinkEvents,
         limits: Limits,
     ) -> Self {
-        let frames = FrameLimits {
-            record: limits.max_record_len,
-            ack: limits.max_ack_len,
-        };
+        let frames = FrameLimits { record: limits.max_record_len, ack: limits.max_ack_len };
         Self {
             stream,
             input: Input::new(begun, frames),
@@ -86,18 +85,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             events,
             answers: Vec::new(),
             acked: Vec::new(),
-            granted: Load {
-                records: limits.window_records,
-                bytes: limits.window_bytes,
-            },
+            granted: Load { records: limits.window_records, bytes: limits.window_bytes },
             used: Load::default(),
-            gathered: false,
+            woken: 0,
             pong: None,
             heard_close: None,
             heard_done: false,
             ended: None,
             patience: None,
             tick: Box::pin(sleep(limits.keepalive_time)),
+            ticked: Flag::new(),
             heard: false,
             silence: Duration::ZERO,
             pings: 0,
@@ -122,15 +119,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Fault>> {
         loop {
             let read = self.poll_read(cx)?;
-            let unacked_less = self.acked.len() as u32;
-            if unacked_less > 0 && self.events.answers(self.acked.drain(..)).is_err() {
-                return Poll::Ready(Err(Fault::protocol(
-                    "an ack for a record that has none due",
-                )));
+            let acked = self.acked.len() as u32;
+            if acked > 0 && self.events.answers(self.acked.drain(..)).is_err() {
+                return Poll::Ready(Err(Fault::protocol("an ack for a record that has none due")));
             }
             let _ = self.events.poll(cx, &mut self.answers);
             let drained = self.heard_close.is_some() && self.events.poll_drained(cx).is_ready();
-            if self.merge(unacked_less, drained, cx).is_pending() {
+            if self.merge(acked, drained, cx).is_pending() {
                 return Poll::Pending;
             }
             let wrote = match self.poll_write(cx) {
@@ -224,10 +219,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
 
     /// Adds what this turn brought to what senders have added, and takes it all to be
     /// written, unless something is still being written. Pending: others go first.
-    fn merge(&mut self, unacked_less: u32, drained: bool, cx: &mut Context<'_>) -> Poll<()> {
+    fn merge(&mut self, acked: u32, drained: bool, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.shared.lock();
         let state = &mut *state;
-        state.unacked = state.unacked.saturating_sub(unacked_less);
+        self.woken = self.woken.max(acked);
         let urgent = !self.answers.is_empty() || drained;
         for (id, answer) in self.answers.drain(..) {
             state.push_answer(id, answer);
@@ -256,14 +251,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             return Poll::Ready(());
         }
         // Senders on tasks of their own, woken by the acks of one read, each add one record:
-        // going once to the back of the run queue turns 64 writes into one (a tenth of the
-        // processor time). A lone record goes out at once.
-        if !urgent && !self.gathered && state.unacked > 1 && !state.said_close {
-            self.gathered = true;
+        // going once to the back of the run queue, behind them, turns 64 writes into one.
+        // Where one task sends for all, or nothing else is under way, it writes at once.
+        let expected = std::mem::take(&mut self.woken);
+        if !urgent && state.queued < expected / 2 && !state.said_close {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.gathered = false;
+        state.queued = 0;
         std::mem::swap(&mut self.output, &mut state.output);
         // From here on the peer may have the answers and use its window again.
         let answered = std::mem::take(&mut state.answered);
@@ -310,7 +305,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             let reason = self.heard_close.clone().unwrap_or(CloseReason::TimedOut);
             return Poll::Ready((reason, Delivery::Unknown));
         }
-        while self.tick.as_mut().poll(cx).is_ready() {
+        if !self.ticked.take(cx) {
+            return Poll::Pending;
+        }
+        let mut ticked = Context::from_waker(self.ticked.waker());
+        while self.tick.as_mut().poll(&mut ticked).is_ready() {
             let period = self.limits.keepalive_time;
             self.tick.as_mut().reset(Instant::now() + period);
             if std::mem::take(&mut self.heard) {
@@ -338,11 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     /// answer or discard, it has handed to its handler.
     fn end(&self, reason: CloseReason) -> End {
         let complete = self.heard_done && self.shared.lock().said_done;
-        let unacked = if complete {
-            Delivery::Delivered
-        } else {
-            Delivery::Unknown
-        };
+        let unacked = if complete { Delivery::Delivered } else { Delivery::Unknown };
         (self.heard_close.clone().unwrap_or(reason), unacked)
     }
 

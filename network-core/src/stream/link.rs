@@ -26,8 +26,8 @@ pub(super) struct Shared(Mutex<State>);
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) output: Output,
-    /// Records that were submitted and have no answer yet.
-    pub(super) unacked: u32,
+    /// Records in `output`.
+    pub(super) queued: u32,
     /// What the answers in `output` give back to the peer's window.
     pub(super) answered: Load,
     /// No record goes out any more: a close is in `output`, or was.
@@ -88,11 +88,7 @@ impl StreamLink {
     fn with(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.shared.lock();
         change(&mut state);
-        let driver = if state.output.is_empty() {
-            None
-        } else {
-            state.driver.take()
-        };
+        let driver = if state.output.is_empty() { None } else { state.driver.take() };
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
@@ -106,7 +102,7 @@ impl Link for StreamLink {
         self.with(|state| {
             late = state.said_close;
             if !late {
-                state.unacked += 1;
+                state.queued += 1;
                 state.output.record(id.0 as u32, record.payload);
             }
         });

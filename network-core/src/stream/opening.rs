@@ -53,18 +53,9 @@ pub async fn dial<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Dialing {
-        local,
-        remote,
-        to,
-        from,
-    } = dialing;
+    let Dialing { local, remote, to, from } = dialing;
     let limits = seed.limits().clone();
-    let hello = Hello {
-        to,
-        from,
-        takes: Welcome::of(&limits),
-    };
+    let hello = Hello { to, from, takes: Welcome::of(&limits) };
     let mut input = BytesMut::new();
     let exchange = async {
         stream.write_all(&hello.encode()).await?;
@@ -76,10 +67,7 @@ where
     let reply = match timeout(after, exchange).await {
         Err(_) => return Err(ConnectError::TimedOut { remote, after }),
         Ok(Err(error)) => {
-            return Err(ConnectError::Unreachable {
-                remote,
-                source: error.into(),
-            });
+            return Err(ConnectError::Unreachable { remote, source: error.into() });
         }
         Ok(Ok(Err(error))) => {
             let problem = error.to_string();
@@ -127,9 +115,7 @@ where
         Ok(Ok(Ok(hello))) => Ok(hello),
     };
     let attempt = hello.and_then(|hello| {
-        attempt_of(&hello)
-            .map(|attempt| (hello, attempt))
-            .map_err(|error| bad(&error))
+        attempt_of(&hello).map(|attempt| (hello, attempt)).map_err(|error| bad(&error))
     });
     let (hello, attempt) = match attempt {
         Ok(attempt) => attempt,
@@ -171,10 +157,7 @@ where
 {
     let shared = Arc::new(Shared::default());
     let open = seed.agree(info);
-    let link = StreamLink {
-        shared: shared.clone(),
-        acks: open.acks(),
-    };
+    let link = StreamLink { shared: shared.clone(), acks: open.acks() };
     let (connection, events) = open.establish(Arc::new(link))?;
     tokio::spawn(Driver::new(stream, begun, shared, events, limits).run());
     Ok(connection)

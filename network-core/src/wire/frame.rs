@@ -109,10 +109,7 @@ impl Closing {
             CloseReason::Protocol(text) => (CloseCode::Protocol, &**text),
             _ => (CloseCode::Intended, ""),
         };
-        Self {
-            code,
-            text: Refusal::new(text),
-        }
+        Self { code, text: Refusal::new(text) }
     }
 
     /// What the side that reads it makes of it.
@@ -177,38 +174,41 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError`].
 pub fn decode(input: &mut BytesMut, limits: FrameLimits) -> Result<Option<Frame>, FrameError> {
-    let Some((kind, id, len)) = header(input) else {
-        return Ok(None);
-    };
-    let max = match kind {
-        RECORD => limits.record,
-        ACK => limits.ack,
-        REFUSED => MAX_TEXT_LEN,
-        CLOSE => 1 + MAX_TEXT_LEN,
-        DISCARDED | DONE | PING | PONG => 0,
-        _ => return Err(FrameError::UnknownKind { kind }),
-    };
-    if len > max {
-        return Err(FrameError::TooLong { kind, len, max });
-    }
-    if input.len() < HEADER_LEN + len {
+    let Some(header) = Header::read(input) else { return Ok(None) };
+    header.check(limits)?;
+    if input.len() < HEADER_LEN + header.len {
         return Ok(None);
     }
+    cut(&mut input.split_to(HEADER_LEN + header.len).freeze()).map(Some)
+}
+
+/// How many bytes at the front are whole frames that may be, and what is wrong with the
+/// one after them.
+pub(super) fn whole(input: &[u8], limits: FrameLimits) -> (usize, Option<FrameError>) {
+    let mut at = 0;
+    while let Some(header) = Header::read(&input[at..]) {
+        if let Err(error) = header.check(limits) {
+            return (at, Some(error));
+        }
+        if input.len() - at < HEADER_LEN + header.len {
+            break;
+        }
+        at += HEADER_LEN + header.len;
+    }
+    (at, None)
+}
+
+/// Cuts off the first of the frames that [`whole`] has found.
+pub(super) fn cut(input: &mut Bytes) -> Result<Frame, FrameError> {
+    let Some(Header { kind, id, len }) = Header::read(input) else {
+        return Err(FrameError::UnknownKind { kind: 0 });
+    };
     input.advance(HEADER_LEN);
-    let payload = input.split_to(len);
-    Ok(Some(match kind {
-        RECORD => Frame::Record {
-            id,
-            payload: payload.freeze(),
-        },
-        ACK => Frame::Ack {
-            id,
-            payload: payload.freeze(),
-        },
-        REFUSED => Frame::Refused {
-            id,
-            refusal: text(kind, &payload)?,
-        },
+    let payload = input.split_to(len.min(input.len()));
+    Ok(match kind {
+        RECORD => Frame::Record { id, payload },
+        ACK => Frame::Ack { id, payload },
+        REFUSED => Frame::Refused { id, refusal: text(kind, &payload)? },
         DISCARDED => Frame::Discarded { id },
         CLOSE => {
             let (code, rest) = match payload.split_first() {
@@ -224,35 +224,50 @@ pub fn decode(input: &mut BytesMut, limits: FrameLimits) -> Result<Option<Frame>
                 Some(5) => CloseCode::TimedOut,
                 code => return Err(FrameError::UnknownClose { code }),
             };
-            Frame::Close(Closing {
-                code,
-                text: text(kind, rest)?,
-            })
+            Frame::Close(Closing { code, text: text(kind, rest)? })
         }
         DONE => Frame::Done,
         PING => Frame::Ping { id },
-        _ => Frame::Pong { id },
-    }))
+        PONG => Frame::Pong { id },
+        _ => return Err(FrameError::UnknownKind { kind }),
+    })
+}
+
+struct Header {
+    kind: u8,
+    id: u32,
+    len: usize,
+}
+
+impl Header {
+    fn read(input: &[u8]) -> Option<Self> {
+        let [kind, a, b, c, d, e, f, g, h] = *input.first_chunk::<HEADER_LEN>()?;
+        let id = u32::from_le_bytes([a, b, c, d]);
+        Some(Self { kind, id, len: u32::from_le_bytes([e, f, g, h]) as usize })
+    }
+
+    fn check(&self, limits: FrameLimits) -> Result<(), FrameError> {
+        let max = match self.kind {
+            RECORD => limits.record,
+            ACK => limits.ack,
+            REFUSED => MAX_TEXT_LEN,
+            CLOSE => 1 + MAX_TEXT_LEN,
+            DISCARDED | DONE | PING | PONG => 0,
+            kind => return Err(FrameError::UnknownKind { kind }),
+        };
+        if self.len > max {
+            return Err(FrameError::TooLong { kind: self.kind, len: self.len, max });
+        }
+        Ok(())
+    }
 }
 
 /// How many more bytes the frame at the front needs, if its header is there.
 pub(super) fn missing(input: &[u8]) -> Option<usize> {
-    let (_, _, len) = header(input)?;
-    Some((HEADER_LEN + len).saturating_sub(input.len()))
-}
-
-fn header(input: &[u8]) -> Option<(u8, u32, usize)> {
-    let header = input.first_chunk::<HEADER_LEN>()?;
-    let [kind, a, b, c, d, e, f, g, h] = *header;
-    Some((
-        kind,
-        u32::from_le_bytes([a, b, c, d]),
-        u32::from_le_bytes([e, f, g, h]) as usize,
-    ))
+    let header = Header::read(input)?;
+    Some((HEADER_LEN + header.len).saturating_sub(input.len()))
 }
 
 fn text(kind: u8, bytes: &[u8]) -> Result<Refusal, FrameError> {
-    std::str::from_utf8(bytes)
-        .map(Refusal::new)
-        .map_err(|_| FrameError::NotText { kind })
+    std::str::from_utf8(bytes).map(Refusal::new).map_err(|_| FrameError::NotText { kind })
 }

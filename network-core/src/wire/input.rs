@@ -1,6 +1,6 @@
 //! Bytes that were read.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::frame::{self, Frame, FrameError, FrameLimits};
 
@@ -8,6 +8,8 @@ use super::frame::{self, Frame, FrameError, FrameLimits};
 /// reads, and is given back while nothing is there.
 #[derive(Debug)]
 pub struct Input {
+    /// Whole frames, cut off all at once: shared bytes are cut cheaper than unshared ones.
+    whole: Bytes,
     bytes: BytesMut,
     room: usize,
     limits: FrameLimits,
@@ -21,18 +23,12 @@ impl Input {
 
     /// Begins with bytes that were read already.
     pub fn new(bytes: BytesMut, limits: FrameLimits) -> Self {
-        Self {
-            bytes,
-            room: Self::LEAST,
-            limits,
-        }
+        Self { whole: Bytes::new(), bytes, room: Self::LEAST, limits }
     }
 
     /// Where the next read goes, with room to spare.
     pub fn prepare(&mut self) -> &mut BytesMut {
-        let missing = frame::missing(&self.bytes)
-            .unwrap_or(0)
-            .min(self.limits.record);
+        let missing = frame::missing(&self.bytes).unwrap_or(0).min(self.limits.record);
         let wanted = self.room.max(missing);
         if self.bytes.capacity() - self.bytes.len() < (self.room / 2).max(missing) {
             self.bytes.reserve(wanted);
@@ -55,7 +51,14 @@ impl Input {
     /// # Errors
     /// [`FrameError`]: the bytes are no frame; the connection cannot go on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        frame::decode(&mut self.bytes, self.limits)
+        if self.whole.is_empty() {
+            let (whole, error) = frame::whole(&self.bytes, self.limits);
+            if whole == 0 {
+                return error.map_or(Ok(None), Err);
+            }
+            self.whole = self.bytes.split_to(whole).freeze();
+        }
+        frame::cut(&mut self.whole).map(Some)
     }
 
     /// Gives back memory that is not in use.

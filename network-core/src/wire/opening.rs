@@ -143,11 +143,7 @@ pub fn decode_hello(input: &mut BytesMut) -> Result<Option<Hello>, OpeningError>
     if kind != HELLO {
         return Err(OpeningError::Malformed("a hello was expected"));
     }
-    Ok(Some(Hello {
-        to: fields.to,
-        from: fields.from,
-        takes: fields.takes.complete()?,
-    }))
+    Ok(Some(Hello { to: fields.to, from: fields.from, takes: fields.takes.complete()? }))
 }
 
 /// Cuts a reply off the front of `input`, if all of it is there.
@@ -169,9 +165,7 @@ pub fn decode_reply(input: &mut BytesMut) -> Result<Option<Reply>, OpeningError>
             // A reason that a later version knows is still a no.
             _ => Rejection::Declined(text),
         }))),
-        _ => Err(OpeningError::Malformed(
-            "a welcome or a reject was expected",
-        )),
+        _ => Err(OpeningError::Malformed("a welcome or a reject was expected")),
     }
 }
 
@@ -195,25 +189,15 @@ struct Takes {
 impl Takes {
     fn complete(&self) -> Result<Welcome, OpeningError> {
         let missing = OpeningError::Malformed("it does not say what the other side takes");
-        let (Some(max_record_len), Some(max_ack_len), Some(window_records), Some(window_bytes)) = (
-            self.max_record_len,
-            self.max_ack_len,
-            self.window_records,
-            self.window_bytes,
-        ) else {
+        let (Some(max_record_len), Some(max_ack_len), Some(window_records), Some(window_bytes)) =
+            (self.max_record_len, self.max_ack_len, self.window_records, self.window_bytes)
+        else {
             return Err(missing);
         };
         if window_records == 0 || window_bytes < u64::from(max_record_len) {
-            return Err(OpeningError::Malformed(
-                "its window has no room for one record",
-            ));
+            return Err(OpeningError::Malformed("its window has no room for one record"));
         }
-        Ok(Welcome {
-            max_record_len,
-            max_ack_len,
-            window_records,
-            window_bytes,
-        })
+        Ok(Welcome { max_record_len, max_ack_len, window_records, window_bytes })
     }
 }
 
@@ -232,9 +216,7 @@ fn decode(input: &mut BytesMut) -> Result<Option<(u8, Fields)>, OpeningError> {
     }
     let len = usize::from(u16::from_le_bytes([l0, l1]));
     if PREFIX_LEN + len > MAX_OPENING_LEN {
-        return Err(OpeningError::Malformed(
-            "it is longer than an opening may be",
-        ));
+        return Err(OpeningError::Malformed("it is longer than an opening may be"));
     }
     if input.len() < PREFIX_LEN + len {
         return Ok(None);
@@ -280,9 +262,7 @@ impl Fields {
             }
             TEXT => self.text = text(value)?,
             unknown if MUST_KNOW.contains(&unknown) => {
-                return Err(OpeningError::Malformed(
-                    "it has a field that this side must know",
-                ));
+                return Err(OpeningError::Malformed("it has a field that this side must know"));
             }
             _ => {}
         }
@@ -293,15 +273,12 @@ impl Fields {
 const NOT_A_NUMBER: OpeningError = OpeningError::Malformed("a number has the wrong length");
 
 fn number32(value: &[u8]) -> Result<u32, OpeningError> {
-    Ok(u32::from_le_bytes(
-        value.try_into().map_err(|_| NOT_A_NUMBER)?,
-    ))
+    Ok(u32::from_le_bytes(value.try_into().map_err(|_| NOT_A_NUMBER)?))
 }
 
 fn text(value: &[u8]) -> Result<String, OpeningError> {
     let text = std::str::from_utf8(value);
-    text.map(str::to_owned)
-        .map_err(|_| OpeningError::Malformed("a text is not UTF-8"))
+    text.map(str::to_owned).map_err(|_| OpeningError::Malformed("a text is not UTF-8"))
 }
 
 fn path(value: &[u8]) -> Result<String, OpeningError> {

@@ -88,11 +88,7 @@ impl Output {
 
     /// The waiting bytes as slices, as many as fit; returns how many slices were set.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let parts = self
-            .full
-            .iter()
-            .map(|part| &part[..])
-            .chain([&self.tail[..]]);
+        let parts = self.full.iter().map(|part| &part[..]).chain([&self.tail[..]]);
         let mut set = 0;
         for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
             *slot = IoSlice::new(part);
