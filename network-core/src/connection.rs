@@ -225,14 +225,26 @@ impl Connection {
         self.0.begin_close(reason);
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
     }
 
     pub(crate) fn answer(&self, id: RecordId, answer: Answer) {
+        self.0.shared.inbox.answered(1);
         self.0.link.answer(id, answer);
     }
 
+    /// Answers from within the driver; with `more` to come, some may stay.
+    pub(crate) fn answer_all(&self, answers: &mut Vec<(RecordId, Answer)>, more: bool) {
+        let before = answers.len();
+        if before > 0 {
+            self.0.link.answers(answers, more);
+            self.0.shared.inbox.answered(before - answers.len());
+        }
+    }
+
+    #[inline]
     fn info(&self) -> &LinkInfo {
         &self.0.shared.info
     }
@@ -352,6 +364,7 @@ enum Holder<'a> {
 }
 
 impl Holder<'_> {
+    #[inline]
     fn window(&self) -> &Window {
         match self {
             Self::Borrowed(handle) => &handle.shared.window,
@@ -514,6 +527,7 @@ impl Shared {
     }
 
     /// An ack that the remote side takes, or a refusal instead.
+    #[inline]
     pub(crate) fn checked_ack(&self, ack: Bytes) -> Answer {
         let max = self.info.max_ack_len;
         if ack.len() <= max {

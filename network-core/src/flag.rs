@@ -9,62 +9,52 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
-use crate::sync::Mutex;
-
 /// One thing that a task waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Flag(Option<Marking>);
+
 #[derive(Debug)]
-pub(crate) struct Flag {
-    shared: Arc<Shared>,
+struct Marking {
+    mark: Arc<Mark>,
     /// Wakes through the mark.
-    marking: Waker,
-    /// The task's own waker, as `shared` has it.
-    task: Option<Waker>,
+    waker: Waker,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Mark {
     raised: AtomicBool,
-    task: Mutex<Option<Waker>>,
+    task: Waker,
 }
 
-impl Wake for Shared {
+impl Wake for Mark {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.raised.swap(true, Ordering::AcqRel) {
-            let task = self.task.lock().clone();
-            if let Some(task) = task {
-                task.wake();
-            }
+            self.task.wake_by_ref();
         }
     }
 }
 
 impl Flag {
-    /// Raised, so that the first look polls.
-    pub(crate) fn new() -> Self {
-        let shared = Arc::new(Shared { raised: AtomicBool::new(true), task: Mutex::new(None) });
-        Self { marking: Waker::from(shared.clone()), shared, task: None }
-    }
-
-    /// Whether it was raised since the last look.
-    pub(crate) fn take(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            self.task = Some(cx.waker().clone());
-            *self.shared.task.lock() = Some(cx.waker().clone());
-            // Somebody may have called while there was nobody, or another, to wake.
-            self.shared.raised.store(false, Ordering::Release);
-            return true;
+    /// What to poll with, if it was raised since the last look, or this is the first, or a
+    /// poll is due anyway.
+    pub(crate) fn take(&mut self, due: bool, cx: &mut Context<'_>) -> Option<&Waker> {
+        let known = self.0.as_ref().is_some_and(|it| it.mark.task.will_wake(cx.waker()));
+        if !known {
+            // Another task polls, or the first: what was waited for is polled again, with a
+            // waker of this one.
+            let task = cx.waker().clone();
+            let mark = Arc::new(Mark { raised: AtomicBool::new(false), task });
+            let waker = Waker::from(mark.clone());
+            return Some(&self.0.insert(Marking { mark, waker }).waker);
         }
+        let Marking { mark, waker } = self.0.as_ref()?;
         // A load first: a swap would take the cache line every time.
-        self.shared.raised.load(Ordering::Acquire)
-            && self.shared.raised.swap(false, Ordering::AcqRel)
-    }
-
-    /// What to poll with.
-    pub(crate) fn waker(&self) -> &Waker {
-        &self.marking
+        let raised =
+            mark.raised.load(Ordering::Acquire) && mark.raised.swap(false, Ordering::AcqRel);
+        (raised || due).then_some(waker)
     }
 }

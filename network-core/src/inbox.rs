@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     mem,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
 
@@ -14,16 +15,18 @@ use crate::{close::CloseReason, seam::RecordId, sync::Mutex, window::Answer};
 pub(crate) type Arrival = (RecordId, Bytes);
 
 #[derive(Debug, Default)]
-pub(crate) struct Inbox(Mutex<State>);
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    /// How many of the records that arrived have an answer.
+    answered: AtomicU64,
+    /// Whether anybody has ever waited until all have.
+    idle_wanted: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct State {
     records: VecDeque<Arrival>,
-    /// Answers on their way from handlers to the backend's driver.
-    answers: Vec<(RecordId, Answer)>,
     counts: ReceiveCounts,
-    /// How many records wait here, or for the answer of whom they were handed to.
-    unanswered: usize,
     /// Who waits until all are answered.
     idle: Option<Waker>,
     /// Set once no more records are handed out after those that are here.
@@ -44,13 +47,12 @@ pub(crate) struct ReceiveCounts {
 }
 
 impl Inbox {
-    /// Takes one record, or gives it back as a discard after a local close.
+    /// Takes one record, or gives it back as a discard after a local close or the end.
     pub(crate) fn push(&self, id: RecordId, payload: Bytes) -> Result<(), Answer> {
-        let mut state = self.0.lock();
-        if state.discard {
+        let mut state = self.state.lock();
+        if state.discards() {
             return Err(Answer::Discarded);
         }
-        state.unanswered += 1;
         state.counts.records += 1;
         state.counts.bytes += payload.len() as u64;
         state.records.push_back((id, payload));
@@ -62,23 +64,26 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes what arrived. After a local close the records come back as discards.
+    /// Takes what arrived. After a local close or the end the records come back as discards.
     /// `wake` is false where the caller polls the consumer itself.
     pub(crate) fn push_all(
         &self,
-        arrivals: &mut Vec<Arrival>,
+        arrivals: &mut VecDeque<Arrival>,
         discards: &mut Vec<(RecordId, Answer)>,
         wake: bool,
     ) {
-        let mut state = self.0.lock();
-        if state.discard {
+        let mut state = self.state.lock();
+        if state.discards() {
             discards.extend(arrivals.drain(..).map(|(id, _)| (id, Answer::Discarded)));
             return;
         }
-        state.unanswered += arrivals.len();
         state.counts.records += arrivals.len() as u64;
         state.counts.bytes += arrivals.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
-        state.records.extend(arrivals.drain(..));
+        if state.records.is_empty() {
+            mem::swap(&mut state.records, arrivals);
+        } else {
+            state.records.append(arrivals);
+        }
         let consumer = if wake { state.consumer.take() } else { None };
         drop(state);
         if let Some(consumer) = consumer {
@@ -93,7 +98,7 @@ impl Inbox {
         most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<CloseReason> {
-        let mut guard = self.0.lock();
+        let mut guard = self.state.lock();
         let state = &mut *guard;
         if most >= state.records.len() && into.is_empty() {
             mem::swap(into, &mut state.records);
@@ -102,8 +107,7 @@ impl Inbox {
             into.extend(state.records.drain(..count));
         }
         let drained = if state.records.is_empty() { state.drained.take() } else { None };
-        let end =
-            if into.is_empty() && state.records.is_empty() { state.end.clone() } else { None };
+        let end = if state.records.is_empty() { state.end.clone() } else { None };
         if end.is_none() {
             match &mut state.consumer {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -119,7 +123,7 @@ impl Inbox {
 
     /// Takes one record, or `None` at the end.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let next = state.records.pop_front();
         if next.is_some() {
             let drained = if state.records.is_empty() { state.drained.take() } else { None };
@@ -136,53 +140,32 @@ impl Inbox {
         Poll::Pending
     }
 
-    /// The way back of a handler's answers.
-    pub(crate) fn give_answers(&self, answers: &mut Vec<(RecordId, Answer)>) {
-        if !answers.is_empty() {
-            let mut state = self.0.lock();
-            let idle = state.answered(answers.len());
-            if state.answers.is_empty() {
-                mem::swap(&mut state.answers, answers);
-            } else {
-                state.answers.append(answers);
-            }
-            drop(state);
+    /// Notes answers, which go their own way back.
+    pub(crate) fn answered(&self, count: usize) {
+        // No lock for a record: only who waits for the last answer needs one.
+        self.answered.fetch_add(count as u64, Ordering::SeqCst);
+        if self.idle_wanted.load(Ordering::SeqCst) {
+            let idle = self.state.lock().idle.take();
             if let Some(idle) = idle {
                 idle.wake();
             }
         }
     }
 
-    /// Notes answers that take another way back.
-    pub(crate) fn answered(&self, count: usize) {
-        let idle = self.0.lock().answered(count);
-        if let Some(idle) = idle {
-            idle.wake();
-        }
-    }
-
     /// Ready once every record that arrived is answered.
     pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
-        if state.unanswered == 0 {
+        self.idle_wanted.store(true, Ordering::SeqCst);
+        let mut state = self.state.lock();
+        if state.counts.records == self.answered.load(Ordering::SeqCst) {
             return Poll::Ready(());
         }
         state.idle = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    pub(crate) fn take_answers(&self, into: &mut Vec<(RecordId, Answer)>) {
-        let answers = &mut self.0.lock().answers;
-        if into.is_empty() {
-            mem::swap(into, answers);
-        } else {
-            into.append(answers);
-        }
-    }
-
     /// Hands out what is here, then ends.
     pub(crate) fn end(&self, reason: &CloseReason) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.end.get_or_insert_with(|| reason.clone());
         let consumer = state.consumer.take();
         drop(state);
@@ -193,18 +176,21 @@ impl Inbox {
 
     /// Hands out nothing more, and returns the ids of the records that were here.
     pub(crate) fn discard(&self) -> Vec<RecordId> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.discard = true;
         let records = mem::take(&mut state.records);
-        let wakers = [state.drained.take(), state.answered(records.len())];
+        let drained = state.drained.take();
         drop(state);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        self.answered(records.len());
+        if let Some(drained) = drained {
+            drained.wake();
+        }
         records.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Ready once every record that arrived was handed out, or discarded.
     pub(crate) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.records.is_empty() {
             return Poll::Ready(());
         }
@@ -213,14 +199,17 @@ impl Inbox {
     }
 
     pub(crate) fn counts(&self) -> ReceiveCounts {
-        self.0.lock().counts
+        self.state.lock().counts
     }
 }
 
 impl State {
-    /// Counts answers, and returns whom to wake if these were the last.
-    fn answered(&mut self, count: usize) -> Option<Waker> {
-        self.unanswered = self.unanswered.saturating_sub(count);
-        if self.unanswered == 0 { self.idle.take() } else { None }
+    /// Whether a record that arrives now would never be handed out.
+    fn discards(&self) -> bool {
+        self.discard || self.end.is_some()
     }
 }
+
+#[cfg(all(test, not(network_loom)))]
+#[path = "inbox_tests.rs"]
+mod tests;

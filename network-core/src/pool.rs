@@ -5,14 +5,11 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker},
 };
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Pool<K, F> {
@@ -23,7 +20,13 @@ pub(crate) struct Pool<K, F> {
     woken: Vec<usize>,
     /// The place that is being polled: what panicked, if something did.
     polling: Option<usize>,
+    /// How often this turn has looked for calls that were woken.
+    rounds: u32,
 }
+
+/// How often one turn may look: a call that wakes itself whenever it is polled would
+/// otherwise keep the task from everything else.
+const MAX_ROUNDS: u32 = 4;
 
 #[derive(Debug)]
 struct Place<K, F> {
@@ -71,6 +74,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
             ready: Arc::default(),
             woken: Vec::new(),
             polling: None,
+            rounds: 0,
         }
     }
 
@@ -79,6 +83,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
     }
 
     /// Starts a call, and tells its outcome if it has one at once.
+    #[inline]
     pub(crate) fn start(&mut self, key: K, future: F) -> Poll<F::Output> {
         let at = self.free.pop().unwrap_or_else(|| {
             let place = self.places.len();
@@ -95,9 +100,15 @@ impl<K: Copy, F: Future> Pool<K, F> {
 
     /// Polls the calls that were woken, and tells the outcome of one that has ended.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(K, F::Output)> {
+        if self.running() == 0 {
+            // Nothing to look for, and so nothing to lock.
+            return Poll::Pending;
+        }
         loop {
             while let Some(at) = self.woken.pop() {
-                self.places[at].signal.raised.store(false, Ordering::Release);
+                // Not a store, which the loads of the call could overtake: either the call
+                // sees what a wake-up was for, or the wake-up sees that it must queue again.
+                self.places[at].signal.raised.swap(false, Ordering::AcqRel);
                 let Some(key) = self.places[at].key else {
                     continue;
                 };
@@ -111,8 +122,16 @@ impl<K: Copy, F: Future> Pool<K, F> {
                     Some(task) => task.clone_from(cx.waker()),
                     None => ready.1 = Some(cx.waker().clone()),
                 }
+                self.rounds = 0;
                 return Poll::Pending;
             }
+            if self.rounds == MAX_ROUNDS {
+                drop(ready);
+                self.rounds = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.rounds += 1;
             std::mem::swap(&mut ready.0, &mut self.woken);
             // Popped from the back: first woken, first polled.
             self.woken.reverse();
@@ -124,14 +143,14 @@ impl<K: Copy, F: Future> Pool<K, F> {
         let place = self.polling.take()?;
         let key = self.places[place].key.take();
         // A future that panicked is dropped and never polled again. Should its drop panic too,
-        // the place is lost, and nothing else.
+        // the place is free all the same: it has a new box.
         let future = std::mem::replace(&mut self.places[place].future, Box::pin(None));
-        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_ok() {
-            self.free.push(place);
-        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        self.free.push(place);
         key
     }
 
+    #[inline]
     fn poll_place(&mut self, at: usize) -> Poll<F::Output> {
         self.polling = Some(at);
         let place = &mut self.places[at];
@@ -149,3 +168,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
         poll
     }
 }
+
+#[cfg(all(test, not(network_loom)))]
+#[path = "pool_tests.rs"]
+mod tests;

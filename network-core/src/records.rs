@@ -82,7 +82,6 @@ impl Received {
 
     fn answer(mut self, answer: Answer) {
         self.answered = true;
-        self.connection.shared().inbox().answered(1);
         self.connection.answer(self.id, answer);
     }
 }
@@ -91,7 +90,6 @@ impl Drop for Received {
     fn drop(&mut self) {
         if !self.answered {
             let refusal = Refusal::new("the program dropped the record without an answer");
-            self.connection.shared().inbox().answered(1);
             self.connection.answer(self.id, Answer::Refused(refusal));
         }
     }

@@ -13,9 +13,10 @@
 //! blocks, awaits or allocates for a record.
 
 use std::{
+    collections::VecDeque,
     fmt::Debug,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -46,10 +47,12 @@ use crate::{
 pub struct RecordId(pub u64);
 
 impl RecordId {
+    #[inline]
     pub(crate) fn of_slot(index: usize, generation: u16) -> Self {
         Self(u64::from(generation) << 16 | (index as u64 & 0xffff))
     }
 
+    #[inline]
     pub(crate) fn index(self) -> usize {
         (self.0 & 0xffff) as usize
     }
@@ -166,9 +169,18 @@ pub trait Link: Debug + Send + Sync + 'static {
     /// one after the other keep their order.
     fn submit(&self, id: RecordId, record: Record);
 
-    /// Answers a record that was reported through [`RecordSink`] or [`LinkEvents::record`],
-    /// where the answer does not come out of [`LinkEvents::poll`].
+    /// Answers a record that was reported through [`RecordSink`] or [`LinkEvents::record`].
     fn answer(&self, id: RecordId, answer: Answer);
+
+    /// Answers many. Called from within [`LinkEvents::poll`] only, and so by the driver
+    /// itself, which need not be woken. Where `more` are to come in the same turn, some may be
+    /// left in `answers`; otherwise none.
+    fn answers(&self, answers: &mut Vec<(RecordId, Answer)>, more: bool) {
+        let _ = more;
+        for (id, answer) in answers.drain(..) {
+            self.answer(id, answer);
+        }
+    }
 
     /// Starts to close. Called at most once. What was submitted and answered before still
     /// goes out; records that arrive from now on core discards. The driver ends with
@@ -264,19 +276,25 @@ impl OpenLink {
     /// The port was revoked meanwhile; nothing has been opened.
     pub fn establish(self, link: Arc<dyn Link>) -> Result<(Connection, LinkEvents), PortRevoked> {
         let Self { shared, seed } = self;
-        let handle = Arc::new(Handle::new(shared.clone(), link));
+        let handle = Arc::new(Handle::new(shared.clone(), link.clone()));
         shared.join(seed.membership, &seed.port, &handle)?;
         let connection = Connection::new(handle);
         let serve = match seed.consumer.consumer {
-            Consumer::Handler(serve) => Some((serve(connection.clone()), Flag::new())),
+            Consumer::Handler(serve) => Some((serve(connection.clone()), Flag::default())),
             Consumer::Pull => None,
         };
         if let Some(tell) = seed.consumer.tell {
             // Whoever accepted may have gone; the connection then closes by itself.
             let _ = tell.send(connection.clone());
         }
-        let events =
-            LinkEvents { shared, serve, arrivals: Vec::new(), woken: Vec::new(), over: false };
+        let events = LinkEvents {
+            shared,
+            link,
+            serve,
+            arrivals: VecDeque::new(),
+            discards: Vec::new(),
+            over: false,
+        };
         Ok((connection, events))
     }
 }
@@ -292,6 +310,7 @@ pub struct RecordSink(Arc<Shared>);
 
 impl RecordSink {
     /// Reports a record. An error is the answer to give right away.
+    #[inline]
     pub fn record(&self, id: RecordId, payload: Bytes) -> Result<(), Answer> {
         self.0.inbox().push(id, payload)
     }
@@ -307,21 +326,18 @@ impl AckSink {
     /// # Errors
     /// The record is not un-acked: on a wire, the peer broke the protocol.
     pub fn answer(&self, id: RecordId, answer: Answer) -> Result<(), StaleAck> {
-        self.answers([(id, answer)], &mut Vec::new())
+        self.answers([(id, answer)])
     }
 
-    /// Reports many, under one lock. `woken` is scratch space that the caller keeps.
+    /// Reports many, under one lock.
     ///
     /// # Errors
     /// As [`answer`](Self::answer); the answers that are not stale are taken.
     pub fn answers(
         &self,
         answers: impl IntoIterator<Item = (RecordId, Answer)>,
-        woken: &mut Vec<Waker>,
     ) -> Result<(), StaleAck> {
-        let outcome = self.0.window().answer(answers, woken);
-        woken.drain(..).for_each(Waker::wake);
-        outcome
+        self.0.window().answer(answers)
     }
 }
 
@@ -331,16 +347,18 @@ impl AckSink {
 /// with [`CloseReason::cut_off`]: nothing waits for ever.
 pub struct LinkEvents {
     shared: Arc<Shared>,
+    /// Not the connection: that would keep itself open.
+    link: Arc<dyn Link>,
     serve: Option<(ServeFuture, Flag)>,
-    arrivals: Vec<Arrival>,
-    woken: Vec<Waker>,
+    arrivals: VecDeque<Arrival>,
+    discards: Vec<(RecordId, Answer)>,
     over: bool,
 }
 
 impl LinkEvents {
     /// Reports a record; it is handed out by the next [`poll`](Self::poll).
     pub fn record(&mut self, id: RecordId, payload: Bytes) {
-        self.arrivals.push((id, payload));
+        self.arrivals.push_back((id, payload));
     }
 
     /// Reports what the remote side said of some records, under one lock.
@@ -351,35 +369,28 @@ impl LinkEvents {
         &mut self,
         answers: impl IntoIterator<Item = (RecordId, Answer)>,
     ) -> Result<(), StaleAck> {
-        let outcome = self.shared.window().answer(answers, &mut self.woken);
-        self.woken.drain(..).for_each(Waker::wake);
-        outcome
+        self.shared.window().answer(answers)
     }
 
-    /// Hands out what was reported and runs the handler; its answers are added to
-    /// `answers`. Wakes `cx` when there is more to do. Ready once the handler has ended,
-    /// after [`closed`](Self::closed).
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Vec<(RecordId, Answer)>,
-    ) -> Poll<()> {
+    /// Hands out what was reported and runs the handler, whose answers go to
+    /// [`Link::answers`]. Wakes `cx` when there is more to do. Ready once the handler has
+    /// ended, after [`closed`](Self::closed).
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let arrived = !self.arrivals.is_empty();
         if arrived {
             let wake = self.serve.is_none();
-            self.shared.inbox().push_all(&mut self.arrivals, answers, wake);
+            self.shared.inbox().push_all(&mut self.arrivals, &mut self.discards, wake);
+            if !self.discards.is_empty() {
+                self.link.answers(&mut self.discards, false);
+            }
         }
         let Some((serve, called)) = &mut self.serve else { return Poll::Ready(()) };
-        if !called.take(cx) && !arrived {
+        let Some(waker) = called.take(arrived, cx) else { return Poll::Pending };
+        if serve.as_mut().poll(&mut Context::from_waker(waker)).is_pending() {
             return Poll::Pending;
         }
-        let ended = serve.as_mut().poll(&mut Context::from_waker(called.waker())).is_ready();
-        self.shared.inbox().take_answers(answers);
-        if ended {
-            self.serve = None;
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        self.serve = None;
+        Poll::Ready(())
     }
 
     /// The remote side has said that it closes, and why: no more records will come. Those
@@ -404,20 +415,15 @@ impl LinkEvents {
     pub fn closed(&mut self, reason: &CloseReason, unacked: Delivery) {
         if !self.over {
             self.over = true;
-            let mut discards = Vec::new();
-            self.shared.inbox().push_all(&mut self.arrivals, &mut discards, true);
+            // What is discarded now, the remote side cannot be told any more.
+            self.shared.inbox().push_all(&mut self.arrivals, &mut self.discards, true);
             self.shared.over(reason, unacked, self.serve.is_some());
         }
     }
 
     /// Runs the handler to its end, after [`closed`](Self::closed).
     pub async fn finish(mut self) {
-        let mut answers = Vec::new();
-        std::future::poll_fn(|cx| {
-            answers.clear();
-            self.poll(cx, &mut answers)
-        })
-        .await;
+        std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The locks of the hot path, which loom replaces by its own when it models them.
+//! The locks and flags of the hot path, which loom replaces by its own when it models them.
 
 #[cfg(network_loom)]
 use loom::sync::Mutex as Inner;
@@ -6,9 +6,9 @@ use loom::sync::Mutex as Inner;
 use std::sync::Mutex as Inner;
 
 #[cfg(network_loom)]
-pub(crate) use loom::sync::MutexGuard;
+pub(crate) use loom::sync::{MutexGuard, atomic::AtomicBool};
 #[cfg(not(network_loom))]
-pub(crate) use std::sync::MutexGuard;
+pub(crate) use std::sync::{MutexGuard, atomic::AtomicBool};
 
 /// A mutex that ignores poisoning: user code never runs under it, and what it guards is
 /// consistent between any two statements that could panic.
@@ -20,6 +20,7 @@ impl<T> Mutex<T> {
         Self(Inner::new(value))
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

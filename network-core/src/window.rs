@@ -54,6 +54,29 @@ struct State {
     /// Who waits until nothing is un-acked.
     idle: Option<Waker>,
     counts: SendCounts,
+    /// Room for wakers, used by one batch of answers after the other.
+    spare: Vec<Waker>,
+}
+
+/// Whom to wake once the lock is free.
+#[derive(Debug)]
+struct Woken {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Woken {
+    fn extend(&mut self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            Some(waker) => self.more.push(waker),
+            None => {}
+        }
+    }
+
+    fn wake(&mut self) {
+        self.first.take().into_iter().chain(self.more.drain(..)).for_each(Waker::wake);
+    }
 }
 
 /// What the sending half has counted.
@@ -115,6 +138,7 @@ impl Window {
             closed: None,
             idle: None,
             counts: SendCounts::default(),
+            spare: Vec::new(),
         }))
     }
 
@@ -190,12 +214,12 @@ impl Window {
     pub(crate) fn commit(&self, id: RecordId, len: u32) -> Result<(), SendError> {
         let mut guard = self.0.lock();
         let state = &mut *guard;
-        let index = id.index();
         if let Some(reason) = state.closed.clone() {
-            state.release(index);
+            drop(guard);
+            self.cancel(id);
             return Err(SendError::Closed { reason });
         }
-        let slot = &mut state.slots[index];
+        let slot = &mut state.slots[id.index()];
         state.bytes += u64::from(slot.len - len);
         slot.len = len;
         slot.state = SlotState::Waiting(None);
@@ -219,20 +243,30 @@ impl Window {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Fills the slots of the records that these answers are for, and puts into `woken`
-    /// whom to wake. A stale answer mints no permit: it is reported, the rest is taken.
+    /// Fills the slots of the records that these answers are for, and wakes who waits. A stale answer mints no permit: it is reported, the rest is taken.
     pub(crate) fn answer(
         &self,
         answers: impl IntoIterator<Item = (RecordId, Answer)>,
-        woken: &mut Vec<Waker>,
     ) -> Result<(), StaleAck> {
-        let mut state = self.0.lock();
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
         let mut outcome = Ok(());
+        let mut woken = Woken { first: None, more: mem::take(&mut state.spare) };
         for (id, answer) in answers {
-            outcome = outcome.and(state.answer(id, answer, woken));
+            outcome = outcome.and(state.answer(id, answer, &mut woken));
         }
         woken.extend(state.next_in_line());
         woken.extend(state.idle_now());
+        let many = !woken.more.is_empty();
+        if !many {
+            state.spare = mem::take(&mut woken.more);
+        }
+        drop(guard);
+        woken.wake();
+        if many {
+            // Kept for the next batch: a lock for many wake-ups instead of an allocation.
+            self.0.lock().spare = woken.more;
+        }
         outcome
     }
 
@@ -327,7 +361,7 @@ impl Window {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when no permit is out and no record un-acked, or the connection is over.
+    /// Ready when no permit is out and no record un-acked.
     pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.records == state.size {
@@ -349,15 +383,18 @@ impl Window {
 }
 
 impl State {
+    #[inline]
     fn has_room(&self, len: u32) -> bool {
         self.records > 0 && self.bytes >= u64::from(len) && !self.out_of_slots()
     }
 
     /// Slots whose ack nobody has taken yet count, so that they too are bounded.
+    #[inline]
     fn out_of_slots(&self) -> bool {
         self.free == 0 && self.slots.len() > usize::from(u16::MAX)
     }
 
+    #[inline]
     fn open(&mut self, len: u32, sender: Option<Waker>) -> RecordId {
         self.records -= 1;
         self.bytes -= u64::from(len);
@@ -383,12 +420,7 @@ impl State {
         RecordId::of_slot(index, slot.generation)
     }
 
-    fn answer(
-        &mut self,
-        id: RecordId,
-        answer: Answer,
-        woken: &mut Vec<Waker>,
-    ) -> Result<(), StaleAck> {
+    fn answer(&mut self, id: RecordId, answer: Answer, woken: &mut Woken) -> Result<(), StaleAck> {
         let index = id.index();
         let slot = self.slots.get_mut(index).ok_or(StaleAck)?;
         if RecordId::of_slot(index, slot.generation) != id {
@@ -428,22 +460,26 @@ impl State {
     }
 
     /// Returns the permit and the bytes of a slot.
+    #[inline]
     fn give_back(&mut self, index: usize) {
         self.records += 1;
         self.bytes += u64::from(mem::take(&mut self.slots[index].len));
     }
 
+    #[inline]
     fn release(&mut self, index: usize) {
         self.slots[index].state = SlotState::Free { next: self.free };
         self.free = index as u32 + 1;
     }
 
     /// The first who waits, if there is room for it.
+    #[inline]
     fn next_in_line(&self) -> Option<Waker> {
         let front = self.waiters.front()?;
         self.has_room(front.len).then(|| front.waker.clone())
     }
 
+    #[inline]
     fn idle_now(&mut self) -> Option<Waker> {
         if self.records == self.size { self.idle.take() } else { None }
     }

@@ -46,11 +46,7 @@ impl Loopback {
     /// A loopback of its own, at `/local`.
     pub fn new() -> Self {
         let patterns = "/local".parse().into_iter().collect();
-        Self {
-            hub: Arc::default(),
-            patterns,
-            instance_prefix: "nonce/".into(),
-        }
+        Self { hub: Arc::default(), patterns, instance_prefix: "nonce/".into() }
     }
 
     /// Takes these endpoints instead of `/local`: to stand in for another backend in tests.
@@ -130,26 +126,11 @@ impl ProtocolImpl for Loopback {
     }
 
     async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
-        let Dial {
-            local,
-            remote,
-            seed,
-        } = dial;
-        let failed = |source| ConnectError::Backend {
-            remote: remote.clone(),
-            protocol: "loopback",
-            source,
-        };
-        let rejected = |reason| ConnectError::Rejected {
-            remote: remote.clone(),
-            reason,
-        };
-        let listening = |prefix| {
-            self.hub
-                .listening
-                .get(prefix)
-                .map(|found| found.value().clone())
-        };
+        let Dial { local, remote, seed } = dial;
+        let failed =
+            |source| ConnectError::Backend { remote: remote.clone(), protocol: "loopback", source };
+        let rejected = |reason| ConnectError::Rejected { remote: remote.clone(), reason };
+        let listening = |prefix| self.hub.listening.get(prefix).map(|found| found.value().clone());
         let acceptor = remote
             .prefixes()
             .find_map(listening)
@@ -163,9 +144,7 @@ impl ProtocolImpl for Loopback {
         let dialed = seed.agree(LinkInfo::symmetric(client.clone(), server.clone(), &limits));
         let accepted = accepted.agree(LinkInfo::symmetric(server, client, &limits));
         link::join(dialed, accepted, limits.close_time).map_err(|refused| match refused {
-            link::Refused::Dialing => ConnectError::Revoked {
-                local: local.clone(),
-            },
+            link::Refused::Dialing => ConnectError::Revoked { local: local.clone() },
             link::Refused::Accepting => rejected(Rejection::NotListening),
         })
     }

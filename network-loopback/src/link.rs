@@ -6,7 +6,10 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -45,15 +48,10 @@ pub(crate) fn join(
         own: there.clone(),
         other: here.clone(),
     };
-    let (to_dialing, to_accepting) = (accepting.other_acks.clone(), dialing.other_acks.clone());
-    let (_, events) = accepted
-        .establish(Arc::new(accepting))
-        .map_err(|_| Refused::Accepting)?;
-    let far = Driver::new(events, to_dialing, there.clone(), here.clone(), close_time);
-    let (connection, events) = dialed
-        .establish(Arc::new(dialing))
-        .map_err(|_| Refused::Dialing)?;
-    let near = Driver::new(events, to_accepting, here, there, close_time);
+    let (_, events) = accepted.establish(Arc::new(accepting)).map_err(|_| Refused::Accepting)?;
+    let far = Driver::new(events, there.clone(), here.clone(), close_time);
+    let (connection, events) = dialed.establish(Arc::new(dialing)).map_err(|_| Refused::Dialing)?;
+    let near = Driver::new(events, here, there, close_time);
     tokio::spawn(far.run());
     tokio::spawn(near.run());
     Ok(connection)
@@ -81,12 +79,18 @@ impl Link for LoopLink {
         let _ = self.other_acks.answer(id, answer);
     }
 
+    fn answers(&self, answers: &mut Vec<(RecordId, Answer)>, more: bool) {
+        // All of a turn together: each time may wake a sender on another core.
+        if !more {
+            // As above, for each.
+            let _ = self.other_acks.answers(answers.drain(..));
+        }
+    }
+
     fn close(&self, reason: &CloseReason) {
         self.own.change(|state| state.said_close = true);
         self.other.change(|state| {
-            state
-                .heard_close
-                .get_or_insert_with(|| reason.seen_from_remote());
+            state.heard_close.get_or_insert_with(|| reason.seen_from_remote());
         });
     }
 }
@@ -94,7 +98,11 @@ impl Link for LoopLink {
 /// What one end knows of the goodbye: both say that they close, and then, once all records
 /// of the other are handed out or discarded, that they are done.
 #[derive(Debug, Default)]
-struct End(Mutex<EndState>);
+struct End {
+    /// Whether there is anything to know: until then the driver need not look.
+    parting: AtomicBool,
+    state: Mutex<EndState>,
+}
 
 #[derive(Debug, Default)]
 struct EndState {
@@ -109,12 +117,13 @@ struct EndState {
 
 impl End {
     fn lock(&self) -> MutexGuard<'_, EndState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, change: impl FnOnce(&mut EndState)) {
         let mut state = self.lock();
         change(&mut state);
+        self.parting.store(true, Ordering::Release);
         let driver = state.driver.take();
         drop(state);
         if let Some(driver) = driver {
@@ -135,34 +144,25 @@ impl Drop for Leaving {
 /// Runs one end.
 struct Driver {
     events: LinkEvents,
-    other_acks: AckSink,
     own: Arc<End>,
     other: Leaving,
     close_time: Duration,
     patience: Option<Pin<Box<Sleep>>>,
-    answers: Vec<(RecordId, Answer)>,
-    woken: Vec<Waker>,
     told_closing: bool,
+    /// Whom the own end wakes.
+    task: Option<Waker>,
 }
 
 impl Driver {
-    fn new(
-        events: LinkEvents,
-        other_acks: AckSink,
-        own: Arc<End>,
-        other: Arc<End>,
-        close_time: Duration,
-    ) -> Self {
+    fn new(events: LinkEvents, own: Arc<End>, other: Arc<End>, close_time: Duration) -> Self {
         Self {
             events,
-            other_acks,
             own,
             other: Leaving(other),
             close_time,
             patience: None,
-            answers: Vec::new(),
-            woken: Vec::new(),
             told_closing: false,
+            task: None,
         }
     }
 
@@ -175,18 +175,14 @@ impl Driver {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Delivery)> {
-        let _ = self.events.poll(cx, &mut self.answers);
-        if !self.answers.is_empty() {
-            // Stale if the other end is over already.
-            let _ = self
-                .other_acks
-                .answers(self.answers.drain(..), &mut self.woken);
+        let _ = self.events.poll(cx);
+        let known = self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+        if known && !self.own.parting.load(Ordering::Acquire) {
+            return Poll::Pending;
         }
+        self.task = Some(cx.waker().clone());
         let mut state = self.own.lock();
-        match &mut state.driver {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => state.driver = Some(cx.waker().clone()),
-        }
+        state.driver = Some(cx.waker().clone());
         if !state.said_close && state.heard_close.is_none() && !state.cut_off {
             return Poll::Pending;
         }
@@ -211,9 +207,7 @@ impl Driver {
             }
         }
         let close_time = self.close_time;
-        let patience = self
-            .patience
-            .get_or_insert_with(|| Box::pin(sleep(close_time)));
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(close_time)));
         if patience.as_mut().poll(cx).is_ready() {
             return Poll::Ready((reason, Delivery::Unknown));
         }
@@ -227,9 +221,7 @@ impl Driver {
             own.said_done = true;
         }
         self.other.0.change(|state| {
-            state
-                .heard_close
-                .get_or_insert_with(|| heard.seen_from_remote());
+            state.heard_close.get_or_insert_with(|| heard.seen_from_remote());
             state.heard_done = true;
         });
     }

@@ -89,10 +89,7 @@ impl Address {
             Some(first) => {
                 let rest = rest_after(endpoint, 2);
                 if first.protocol != "port" {
-                    return Err(AddressError::NotPlain {
-                        endpoint: endpoint.clone(),
-                        rest,
-                    });
+                    return Err(AddressError::NotPlain { endpoint: endpoint.clone(), rest });
                 }
                 rest
             }
@@ -111,20 +108,12 @@ fn rest_after(endpoint: &Endpoint, count: usize) -> String {
 /// The transport part for a socket address.
 pub(crate) fn endpoint_of(address: SocketAddr) -> Result<Endpoint, EndpointError> {
     let family = if address.is_ipv4() { "ip4" } else { "ip6" };
-    Endpoint::parse(&format!(
-        "/{family}/{}/tcp/{}",
-        address.ip(),
-        address.port()
-    ))
+    Endpoint::parse(&format!("/{family}/{}/tcp/{}", address.ip(), address.port()))
 }
 
 /// The endpoint with a port's name behind it.
 pub(crate) fn with_path(transport: &Endpoint, path: &str) -> Result<Endpoint, EndpointError> {
-    if path.is_empty() {
-        Ok(transport.clone())
-    } else {
-        transport.join(path)
-    }
+    if path.is_empty() { Ok(transport.clone()) } else { transport.join(path) }
 }
 
 #[cfg(test)]
@@ -146,19 +135,9 @@ mod tests {
 
     #[test]
     fn what_asks_for_more_than_plain_tcp_is_refused() {
-        for text in [
-            "/ip4/1.2.3.4/tcp/1/tls",
-            "/ip4/1.2.3.4/tcp/1/ws",
-            "/dns/x/tcp/1/tls/port/a",
-        ] {
-            assert!(
-                matches!(parse(text), Err(AddressError::NotPlain { .. })),
-                "{text}"
-            );
+        for text in ["/ip4/1.2.3.4/tcp/1/tls", "/ip4/1.2.3.4/tcp/1/ws", "/dns/x/tcp/1/tls/port/a"] {
+            assert!(matches!(parse(text), Err(AddressError::NotPlain { .. })), "{text}");
         }
-        assert!(matches!(
-            parse("/ip4/1.2.3.4/udp/1"),
-            Err(AddressError::NotTcp(_))
-        ));
+        assert!(matches!(parse("/ip4/1.2.3.4/udp/1"), Err(AddressError::NotTcp(_))));
     }
 }

@@ -45,9 +45,7 @@ impl Tcp {
         let Host::Ip(ip) = address.host else {
             return None;
         };
-        self.sockets()
-            .get(&SocketAddr::new(ip, address.port))
-            .cloned()
+        self.sockets().get(&SocketAddr::new(ip, address.port)).cloned()
     }
 
     fn fresh_path(&self, path: &str) -> String {
@@ -80,11 +78,7 @@ impl ProtocolImpl for Tcp {
         };
         let wanted_address = SocketAddr::new(ip, address.port);
         let mut sockets = self.sockets();
-        let shared = if address.port == 0 {
-            None
-        } else {
-            sockets.get(&wanted_address).cloned()
-        };
+        let shared = if address.port == 0 { None } else { sockets.get(&wanted_address).cloned() };
         let socket = match shared {
             Some(socket) => socket,
             None => Arc::new(Socket::bind(wanted_address)?),
@@ -114,11 +108,7 @@ impl ProtocolImpl for Tcp {
     }
 
     async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
-        let Dial {
-            local,
-            remote,
-            seed,
-        } = dial;
+        let Dial { local, remote, seed } = dial;
         let failed = |source: BackendError| ConnectError::Backend {
             remote: remote.clone(),
             protocol: "tcp",
@@ -129,24 +119,17 @@ impl ProtocolImpl for Tcp {
         if to.port == 0 {
             return Err(failed(AddressError::NoPort(remote.clone()).into()));
         }
-        let stream = open(&to, &remote)
-            .await
-            .map_err(|error| ConnectError::Unreachable {
-                remote: remote.clone(),
-                source: error.into(),
-            })?;
+        let stream = open(&to, &remote).await.map_err(|error| ConnectError::Unreachable {
+            remote: remote.clone(),
+            source: error.into(),
+        })?;
         // Without it small frames would wait for acks of the kernel.
         let _ = stream.set_nodelay(true);
         let own = stream.local_addr().map_err(|error| failed(error.into()))?;
         let local = endpoint_of(own)
             .and_then(|transport| with_path(&transport, &from.path))
             .map_err(|error| failed(error.into()))?;
-        let dialing = Dialing {
-            local,
-            remote,
-            to: to.path,
-            from: from.path,
-        };
+        let dialing = Dialing { local, remote, to: to.path, from: from.path };
         stream::dial(stream, seed, dialing).await
     }
 
@@ -170,10 +153,7 @@ async fn open(to: &Address, remote: &Endpoint) -> io::Result<TcpStream> {
         Host::Name(name, family) => (name.as_str(), *family),
     };
     let mut problem = io::Error::other(AddressError::NoAddress(remote.clone()));
-    for address in lookup_host((name, to.port))
-        .await?
-        .filter(|address| family.has(address))
-    {
+    for address in lookup_host((name, to.port)).await?.filter(|address| family.has(address)) {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => problem = error,

@@ -47,11 +47,8 @@ enum Stage {
 impl Socket {
     /// Reserves an address; port 0 takes a free one.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = RawSocket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket =
+            RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Else a restart would wait for connections of the last run that the kernel keeps.
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -59,20 +56,10 @@ impl Socket {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        let address = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let transport = endpoint_of(address).map_err(io::Error::other)?;
-        let state = State {
-            ports: HashSet::new(),
-            stage: Stage::Bound(socket),
-        };
-        Ok(Self {
-            address,
-            transport,
-            state: Mutex::new(state),
-        })
+        let state = State { ports: HashSet::new(), stage: Stage::Bound(socket) };
+        Ok(Self { address, transport, state: Mutex::new(state) })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -39,8 +39,7 @@ pub(super) struct Driver<S> {
     flushed: bool,
     shared: Arc<Shared>,
     events: LinkEvents,
-    /// Answers of handlers, and answers to records of ours; empty between turns.
-    answers: Vec<(RecordId, Answer)>,
+    /// Answers to records of this side; empty between turns.
     acked: Vec<(RecordId, Answer)>,
     /// How much the peer may have un-acked, and how much it has.
     granted: Load,
@@ -83,7 +82,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             flushed: true,
             shared,
             events,
-            answers: Vec::new(),
             acked: Vec::new(),
             granted: Load { records: limits.window_records, bytes: limits.window_bytes },
             used: Load::default(),
@@ -94,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             ended: None,
             patience: None,
             tick: Box::pin(sleep(limits.keepalive_time)),
-            ticked: Flag::new(),
+            ticked: Flag::default(),
             heard: false,
             silence: Duration::ZERO,
             pings: 0,
@@ -123,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             if acked > 0 && self.events.answers(self.acked.drain(..)).is_err() {
                 return Poll::Ready(Err(Fault::protocol("an ack for a record that has none due")));
             }
-            let _ = self.events.poll(cx, &mut self.answers);
+            let _ = self.events.poll(cx);
             let drained = self.heard_close.is_some() && self.events.poll_drained(cx).is_ready();
             if self.merge(acked, drained, cx).is_pending() {
                 return Poll::Pending;
@@ -223,10 +221,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let mut state = self.shared.lock();
         let state = &mut *state;
         self.woken = self.woken.max(acked);
-        let urgent = !self.answers.is_empty() || drained;
-        for (id, answer) in self.answers.drain(..) {
-            state.push_answer(id, answer);
-        }
         if drained && !state.said_done {
             state.push_close(&Closing::of(&CloseReason::Local));
             state.output.done();
@@ -254,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         // going once to the back of the run queue, behind them, turns 64 writes into one.
         // Where one task sends for all, or nothing else is under way, it writes at once.
         let expected = std::mem::take(&mut self.woken);
-        if !urgent && state.queued < expected / 2 && !state.said_close {
+        if state.answered.records == 0 && state.queued < expected / 2 && !state.said_close {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -305,10 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             let reason = self.heard_close.clone().unwrap_or(CloseReason::TimedOut);
             return Poll::Ready((reason, Delivery::Unknown));
         }
-        if !self.ticked.take(cx) {
-            return Poll::Pending;
-        }
-        let mut ticked = Context::from_waker(self.ticked.waker());
+        let Some(ticked) = self.ticked.take(false, cx) else { return Poll::Pending };
+        let mut ticked = Context::from_waker(ticked);
         while self.tick.as_mut().poll(&mut ticked).is_ready() {
             let period = self.limits.keepalive_time;
             self.tick.as_mut().reset(Instant::now() + period);

@@ -46,12 +46,14 @@ pub(super) struct Load {
 }
 
 impl Shared {
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    #[inline]
     pub(super) fn push_answer(&mut self, id: RecordId, answer: Answer) {
         if self.said_done {
             return;
@@ -76,10 +78,12 @@ impl State {
 
 /// The id of a record that arrived: the peer's id and the length, which comes back with the
 /// answer, so that the window needs no table.
+#[inline]
 pub(super) fn inbound_id(id: u32, len: usize) -> RecordId {
     RecordId(u64::from(id) | (len as u64) << 32)
 }
 
+#[inline]
 fn parts(id: RecordId) -> (u32, u32) {
     (id.0 as u32, (id.0 >> 32) as u32)
 }
@@ -114,6 +118,13 @@ impl Link for StreamLink {
 
     fn answer(&self, id: RecordId, answer: Answer) {
         self.with(|state| state.push_answer(id, answer));
+    }
+
+    fn answers(&self, answers: &mut Vec<(RecordId, Answer)>, _more: bool) {
+        let mut state = self.shared.lock();
+        for (id, answer) in answers.drain(..) {
+            state.push_answer(id, answer);
+        }
     }
 
     fn close(&self, reason: &CloseReason) {

@@ -184,6 +184,7 @@ pub fn decode(input: &mut BytesMut, limits: FrameLimits) -> Result<Option<Frame>
 
 /// How many bytes at the front are whole frames that may be, and what is wrong with the
 /// one after them.
+#[inline]
 pub(super) fn whole(input: &[u8], limits: FrameLimits) -> (usize, Option<FrameError>) {
     let mut at = 0;
     while let Some(header) = Header::read(&input[at..]) {
@@ -199,6 +200,7 @@ pub(super) fn whole(input: &[u8], limits: FrameLimits) -> (usize, Option<FrameEr
 }
 
 /// Cuts off the first of the frames that [`whole`] has found.
+#[inline]
 pub(super) fn cut(input: &mut Bytes) -> Result<Frame, FrameError> {
     let Some(Header { kind, id, len }) = Header::read(input) else {
         return Err(FrameError::UnknownKind { kind: 0 });
@@ -240,12 +242,14 @@ struct Header {
 }
 
 impl Header {
+    #[inline]
     fn read(input: &[u8]) -> Option<Self> {
         let [kind, a, b, c, d, e, f, g, h] = *input.first_chunk::<HEADER_LEN>()?;
         let id = u32::from_le_bytes([a, b, c, d]);
         Some(Self { kind, id, len: u32::from_le_bytes([e, f, g, h]) as usize })
     }
 
+    #[inline]
     fn check(&self, limits: FrameLimits) -> Result<(), FrameError> {
         let max = match self.kind {
             RECORD => limits.record,

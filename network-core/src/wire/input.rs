@@ -50,6 +50,7 @@ impl Input {
     ///
     /// # Errors
     /// [`FrameError`]: the bytes are no frame; the connection cannot go on.
+    #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.whole.is_empty() {
             let (whole, error) = frame::whole(&self.bytes, self.limits);

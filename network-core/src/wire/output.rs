@@ -21,11 +21,13 @@ pub struct Output {
 
 impl Output {
     /// Adds a record.
+    #[inline]
     pub fn record(&mut self, id: u32, payload: Bytes) {
         self.push(frame::RECORD, id, payload);
     }
 
     /// Adds an ack.
+    #[inline]
     pub fn ack(&mut self, id: u32, payload: Bytes) {
         self.push(frame::ACK, id, payload);
     }
@@ -123,6 +125,7 @@ impl Output {
         }
     }
 
+    #[inline]
     fn push(&mut self, kind: u8, id: u32, payload: Bytes) {
         self.header(kind, id, payload.len());
         self.len += payload.len();
@@ -134,6 +137,7 @@ impl Output {
         }
     }
 
+    #[inline]
     fn header(&mut self, kind: u8, id: u32, len: usize) {
         let [a, b, c, d] = id.to_le_bytes();
         let [e, f, g, h] = (len as u32).to_le_bytes();
