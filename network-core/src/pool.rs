@@ -172,3 +172,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
 #[cfg(all(test, not(network_loom)))]
 #[path = "pool_tests.rs"]
 mod tests;
+
+#[cfg(all(test, network_loom))]
+#[path = "pool_loom.rs"]
+mod loom_models;

@@ -329,6 +329,11 @@ impl AckSink {
         self.answers([(id, answer)])
     }
 
+    /// How many records are un-acked. After a close the number only falls.
+    pub fn unacked(&self) -> u32 {
+        self.0.window().unacked()
+    }
+
     /// Reports many, under one lock.
     ///
     /// # Errors
@@ -397,6 +402,11 @@ impl LinkEvents {
     /// that came are still handed out; [`poll_drained`](Self::poll_drained) tells when.
     pub fn closing(&mut self, reason: &CloseReason) {
         self.shared.remote_closes(reason);
+    }
+
+    /// How many records of this side are un-acked. After a close the number only falls.
+    pub fn unacked(&self) -> u32 {
+        self.shared.window().unacked()
     }
 
     /// Ready once every record that was reported has been handed out, or discarded.

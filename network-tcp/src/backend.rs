@@ -19,7 +19,7 @@ use network_core::{
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::{
-    address::{Address, AddressError, Host, endpoint_of, with_path},
+    address::{Address, AddressError, Family, Host, endpoint_of, with_path},
     socket::Socket,
 };
 
@@ -146,14 +146,23 @@ impl ProtocolImpl for Tcp {
     }
 }
 
-/// Connects to the first address of the host that answers.
 async fn open(to: &Address, remote: &Endpoint) -> io::Result<TcpStream> {
-    let (name, family) = match &to.host {
-        Host::Ip(ip) => return TcpStream::connect((*ip, to.port)).await,
-        Host::Name(name, family) => (name.as_str(), *family),
-    };
+    match &to.host {
+        Host::Ip(ip) => TcpStream::connect((*ip, to.port)).await,
+        // Boxed: it is large, and most connects do not need it.
+        Host::Name(name, family) => Box::pin(open_by_name(name, *family, to.port, remote)).await,
+    }
+}
+
+/// Connects to the first address of the host that answers.
+async fn open_by_name(
+    name: &str,
+    family: Family,
+    port: u16,
+    remote: &Endpoint,
+) -> io::Result<TcpStream> {
     let mut problem = io::Error::other(AddressError::NoAddress(remote.clone()));
-    for address in lookup_host((name, to.port)).await?.filter(|address| family.has(address)) {
+    for address in lookup_host((name, port)).await?.filter(|address| family.has(address)) {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => problem = error,

@@ -6,6 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
+    mem,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -47,19 +48,69 @@ pub(super) struct Driver<S> {
     /// How many senders the last acks woke, until their next records are gathered.
     woken: u32,
     pong: Option<u32>,
-    heard_close: Option<CloseReason>,
+    /// Why the peer closes, and how many of its records were un-acked then.
+    heard_close: Option<(CloseReason, u32)>,
     heard_done: bool,
     /// Why the stream has ended, once it has.
     ended: Option<CloseReason>,
-    /// Runs from this side's close on.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Ticks for the keepalive, and, once this side closes, runs out for the goodbye.
     tick: Pin<Box<Sleep>>,
+    said_close: bool,
+    parting: bool,
     ticked: Flag,
     /// Whether anything was read since the last tick, and for how long nothing was.
     heard: bool,
     silence: Duration,
     pings: u32,
-    limits: Limits,
+    keepalive_time: Duration,
+    idle_time: Duration,
+    close_time: Duration,
+}
+
+/// A driver from its first turn until `on_close` has run.
+///
+/// Written by hand: as an `async fn` it would be two and a half times the size, in every
+/// idle connection, and too large for the allocator's caches of its thread.
+pub(super) enum Running<S> {
+    Driving(Driver<S>),
+    Parting(Pin<Box<dyn Future<Output = LinkEvents> + Send>>),
+    Finishing(LinkEvents),
+    Over,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Future for Running<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            *self = match &mut *self {
+                Self::Driving(driver) => {
+                    let end = ready!(driver.poll(cx));
+                    let Self::Driving(mut driver) = mem::replace(&mut *self, Self::Over) else {
+                        return Poll::Ready(());
+                    };
+                    match end {
+                        // The socket goes here: it does not wait for `on_close`.
+                        Ok((reason, unacked)) => {
+                            driver.events.closed(&reason, unacked);
+                            Self::Finishing(driver.events)
+                        }
+                        Err(Fault(reason)) => Self::Parting(Box::pin(async move {
+                            driver.part_on(&reason).await;
+                            driver.events.closed(&reason, Delivery::Unknown);
+                            driver.events
+                        })),
+                    }
+                }
+                Self::Parting(parting) => Self::Finishing(ready!(parting.as_mut().poll(cx))),
+                Self::Finishing(events) => {
+                    ready!(events.poll(cx));
+                    Self::Over
+                }
+                Self::Over => return Poll::Ready(()),
+            }
+        }
+    }
 }
 
 /// How a connection ended, and what became of the records without an answer.
@@ -72,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         begun: BytesMut,
         shared: Arc<Shared>,
         events: LinkEvents,
-        limits: Limits,
+        limits: &Limits,
     ) -> Self {
         let frames = FrameLimits { record: limits.max_record_len, ack: limits.max_ack_len };
         Self {
@@ -90,28 +141,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             heard_close: None,
             heard_done: false,
             ended: None,
-            patience: None,
+            said_close: false,
+            parting: false,
             tick: Box::pin(sleep(limits.keepalive_time)),
             ticked: Flag::default(),
             heard: false,
             silence: Duration::ZERO,
             pings: 0,
-            limits,
+            keepalive_time: limits.keepalive_time,
+            idle_time: limits.idle_time,
+            close_time: limits.close_time,
         }
-    }
-
-    pub(super) async fn run(mut self) {
-        let (reason, unacked) = match poll_fn(|cx| self.poll(cx)).await {
-            Ok(end) => end,
-            Err(Fault(reason)) => {
-                self.part_on(&reason).await;
-                (reason, Delivery::Unknown)
-            }
-        };
-        self.events.closed(&reason, unacked);
-        // The socket does not wait for `on_close`.
-        drop(self.stream);
-        self.events.finish().await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Fault>> {
@@ -134,9 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             if let Some(reason) = self.ended.take() {
                 return Poll::Ready(Ok(self.end(reason)));
             }
-            if self.heard_done && self.all_said() {
-                // Whatever the peer makes of it, everything is said.
-                let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+            if self.heard_close.is_some() && self.all_said() {
+                // No shutdown first: the frames have said the end, the stream need not.
                 return Poll::Ready(Ok(self.end(CloseReason::Remote)));
             }
             if !read && !wrote {
@@ -197,10 +236,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                     self.ended = Some(reason.clone());
                 }
                 self.events.closing(&reason);
-                self.heard_close = Some(reason);
+                self.heard_close = Some((reason, closing.unacked));
             }
             Frame::Done => {
-                if self.heard_close.is_none() || !self.shared.lock().said_close {
+                if self.heard_close.is_none() || self.shared.lock().said_close.is_none() {
                     return Err(Fault::protocol("a last word before both sides closed"));
                 }
                 self.heard_done = true;
@@ -222,13 +261,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let state = &mut *state;
         self.woken = self.woken.max(acked);
         if drained && !state.said_done {
-            state.push_close(&Closing::of(&CloseReason::Local));
-            state.output.done();
+            state.push_close(&CloseReason::Local, self.events.unacked());
             state.said_done = true;
+            // A peer that has nothing un-acked may have gone after the close.
+            if self.heard_close.as_ref().is_some_and(|(_, unacked)| *unacked > 0) {
+                state.output.done();
+            }
         }
-        if state.said_close && self.patience.is_none() {
-            self.patience = Some(Box::pin(sleep(self.limits.close_time)));
-        }
+        self.said_close = state.said_close.is_some();
         if !self.output.is_empty() {
             return Poll::Ready(());
         }
@@ -248,7 +288,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         // going once to the back of the run queue, behind them, turns 64 writes into one.
         // Where one task sends for all, or nothing else is under way, it writes at once.
         let expected = std::mem::take(&mut self.woken);
-        if state.answered.records == 0 && state.queued < expected / 2 && !state.said_close {
+        if state.answered.records == 0 && state.queued < expected / 2 && state.said_close.is_none()
+        {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -284,39 +325,43 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         Poll::Ready(Ok(wrote))
     }
 
-    /// Whether the last word of this side has left.
+    /// Whether all was said: the last word of this side has left, and that of the peer is
+    /// here, or not needed.
     fn all_said(&self) -> bool {
         self.output.is_empty() && self.flushed && {
             let state = self.shared.lock();
-            state.said_done && state.output.is_empty()
+            let told = self.heard_done || state.said_close == Some(0);
+            told && state.said_done && state.output.is_empty()
         }
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Some(patience) = &mut self.patience
-            && patience.as_mut().poll(cx).is_ready()
-        {
-            let reason = self.heard_close.clone().unwrap_or(CloseReason::TimedOut);
-            return Poll::Ready((reason, Delivery::Unknown));
+        if self.said_close && !self.parting {
+            self.parting = true;
+            self.tick.as_mut().reset(Instant::now() + self.close_time);
         }
         let Some(ticked) = self.ticked.take(false, cx) else { return Poll::Pending };
         let mut ticked = Context::from_waker(ticked);
         while self.tick.as_mut().poll(&mut ticked).is_ready() {
-            let period = self.limits.keepalive_time;
+            if self.parting {
+                let reason = self.remote_reason().unwrap_or(CloseReason::TimedOut);
+                return Poll::Ready((reason, Delivery::Unknown));
+            }
+            let period = self.keepalive_time;
             self.tick.as_mut().reset(Instant::now() + period);
             if std::mem::take(&mut self.heard) {
                 self.silence = Duration::ZERO;
                 continue;
             }
             self.silence += period;
-            if self.silence >= self.limits.idle_time {
+            if self.silence >= self.idle_time {
                 return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
             }
             self.input.shrink();
             self.output.shrink();
             let mut state = self.shared.lock();
             state.output.shrink();
-            if !state.said_close && self.output.is_empty() {
+            if state.said_close.is_none() && self.output.is_empty() {
                 self.pings = self.pings.wrapping_add(1);
                 state.output.ping(self.pings);
                 cx.waker().wake_by_ref();
@@ -330,16 +375,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     fn end(&self, reason: CloseReason) -> End {
         let complete = self.heard_done && self.shared.lock().said_done;
         let unacked = if complete { Delivery::Delivered } else { Delivery::Unknown };
-        (self.heard_close.clone().unwrap_or(reason), unacked)
+        (self.remote_reason().unwrap_or(reason), unacked)
+    }
+
+    fn remote_reason(&self) -> Option<CloseReason> {
+        self.heard_close.as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// Tells a peer that broke the protocol what it did, as far as it listens: for a moment
     /// and no longer, and whatever else it sends is thrown away. Without reading on, the
     /// reset of the socket could overtake the word.
     async fn part_on(&mut self, reason: &CloseReason) {
-        let until = Instant::now() + self.limits.close_time.min(Duration::from_secs(1));
+        let until = Instant::now() + self.close_time.min(Duration::from_secs(1));
         let mut last = Output::default();
-        last.close(&Closing::of(reason));
+        last.close(&Closing::of(reason, 0));
         self.output.append(last);
         let mut shut = false;
         let mut scratch = BytesMut::with_capacity(4096);

@@ -30,8 +30,9 @@ pub(super) struct State {
     pub(super) queued: u32,
     /// What the answers in `output` give back to the peer's window.
     pub(super) answered: Load,
-    /// No record goes out any more: a close is in `output`, or was.
-    pub(super) said_close: bool,
+    /// No record goes out any more: a close is in `output`, or was. It named this many
+    /// records of this side that are un-acked.
+    pub(super) said_close: Option<u32>,
     /// No answer goes out any more either.
     pub(super) said_done: bool,
     /// The driver, while it sleeps with nothing to write.
@@ -68,10 +69,11 @@ impl State {
         self.answered.bytes += u64::from(len);
     }
 
-    pub(super) fn push_close(&mut self, closing: &Closing) {
-        if !self.said_close {
-            self.said_close = true;
-            self.output.close(closing);
+    /// Says that this side closes, unless it has; `acks` knows what is un-acked.
+    pub(super) fn push_close(&mut self, reason: &CloseReason, unacked: u32) {
+        if self.said_close.is_none() {
+            self.said_close = Some(unacked);
+            self.output.close(&Closing::of(reason, unacked));
         }
     }
 }
@@ -104,7 +106,7 @@ impl Link for StreamLink {
     fn submit(&self, id: RecordId, record: Record) {
         let mut late = false;
         self.with(|state| {
-            late = state.said_close;
+            late = state.said_close.is_some();
             if !late {
                 state.queued += 1;
                 state.output.record(id.0 as u32, record.payload);
@@ -128,6 +130,7 @@ impl Link for StreamLink {
     }
 
     fn close(&self, reason: &CloseReason) {
-        self.with(|state| state.push_close(&Closing::of(reason)));
+        let unacked = self.acks.unacked();
+        self.with(|state| state.push_close(reason, unacked));
     }
 }

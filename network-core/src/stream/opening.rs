@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    driver::Driver,
+    driver::{Driver, Running},
     link::{Shared, StreamLink},
 };
 use crate::{
@@ -21,7 +21,9 @@ use crate::{
     network::Acceptor,
     refusal::Refusal,
     seam::{LinkInfo, LinkSeed, PortRevoked},
-    wire::{Hello, MAX_OPENING_LEN, OpeningError, Reply, Welcome, decode_hello, decode_reply},
+    wire::{
+        Hello, Input, MAX_OPENING_LEN, OpeningError, Reply, Welcome, decode_hello, decode_reply,
+    },
 };
 
 /// What a dialer says in its opening.
@@ -79,7 +81,7 @@ where
         Reply::Reject(reason) => Err(ConnectError::Rejected { remote, reason }),
         Reply::Welcome(welcome) => {
             let info = agreed(local.clone(), remote, &limits, welcome);
-            let opened = open(stream, input, seed, info, limits);
+            let opened = open(stream, input, seed, info, &limits);
             opened.map_err(|PortRevoked| ConnectError::Revoked { local })
         }
     }
@@ -142,7 +144,7 @@ where
         Ok(Ok(())) => {}
     }
     let info = agreed(local, remote, &limits, hello.takes);
-    Ok(open(stream, input, seed, info, limits)?)
+    Ok(open(stream, input, seed, info, &limits)?)
 }
 
 fn open<S>(
@@ -150,7 +152,7 @@ fn open<S>(
     begun: BytesMut,
     seed: LinkSeed,
     info: LinkInfo,
-    limits: Limits,
+    limits: &Limits,
 ) -> Result<Connection, PortRevoked>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -159,7 +161,7 @@ where
     let open = seed.agree(info);
     let link = StreamLink { shared: shared.clone(), acks: open.acks() };
     let (connection, events) = open.establish(Arc::new(link))?;
-    tokio::spawn(Driver::new(stream, begun, shared, events, limits).run());
+    tokio::spawn(Running::Driving(Driver::new(stream, begun, shared, events, limits)));
     Ok(connection)
 }
 
@@ -191,7 +193,7 @@ where
             Ok(None) => {}
         }
         let room = MAX_OPENING_LEN.saturating_sub(input.len());
-        input.reserve(room.min(512));
+        input.reserve(room.min(Input::LEAST));
         if room == 0 || stream.read_buf(input).await? == 0 {
             let early = OpeningError::Malformed("the connection ended before the opening did");
             return Ok(Err(early));
@@ -208,7 +210,7 @@ where
     let telling = async {
         stream.write_all(&bytes).await?;
         stream.shutdown().await?;
-        let mut rest = [0; 512];
+        let mut rest = vec![0; 512];
         let mut budget = MAX_OPENING_LEN;
         // Closing with unread bytes would reset the connection and could take the word along.
         while budget > 0 {

@@ -78,6 +78,9 @@ pub struct Closing {
     pub code: CloseCode,
     /// What there is to say of it; empty for most codes.
     pub text: Refusal,
+    /// How many records of the side that closes have no answer yet; written where other
+    /// frames have their id. If it is none, that side needs no [`Frame::Done`].
+    pub unacked: u32,
 }
 
 /// The kinds of reasons for a close that are written.
@@ -100,7 +103,7 @@ pub enum CloseCode {
 
 impl Closing {
     /// What to write for a reason of this side.
-    pub fn of(reason: &CloseReason) -> Self {
+    pub fn of(reason: &CloseReason, unacked: u32) -> Self {
         let (code, text) = match reason {
             CloseReason::Revoked => (CloseCode::Revoked, ""),
             CloseReason::Shutdown => (CloseCode::Shutdown, ""),
@@ -109,7 +112,7 @@ impl Closing {
             CloseReason::Protocol(text) => (CloseCode::Protocol, &**text),
             _ => (CloseCode::Intended, ""),
         };
-        Self { code, text: Refusal::new(text) }
+        Self { code, text: Refusal::new(text), unacked }
     }
 
     /// What the side that reads it makes of it.
@@ -226,7 +229,7 @@ pub(super) fn cut(input: &mut Bytes) -> Result<Frame, FrameError> {
                 Some(5) => CloseCode::TimedOut,
                 code => return Err(FrameError::UnknownClose { code }),
             };
-            Frame::Close(Closing { code, text: text(kind, rest)? })
+            Frame::Close(Closing { code, text: text(kind, rest)?, unacked: id })
         }
         DONE => Frame::Done,
         PING => Frame::Ping { id },

@@ -49,7 +49,7 @@ impl Output {
     pub fn close(&mut self, closing: &Closing) {
         let text = closing.text.text().as_bytes();
         debug_assert!(text.len() <= MAX_TEXT_LEN);
-        self.header(frame::CLOSE, 0, 1 + text.len());
+        self.header(frame::CLOSE, closing.unacked, 1 + text.len());
         self.tail.put_u8(closing.code as u8);
         self.tail.put_slice(text);
         self.len += 1 + text.len();
