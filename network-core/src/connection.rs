@@ -431,17 +431,21 @@ impl Handle {
     }
 
     pub(crate) fn begin_close(&self, reason: CloseReason) {
-        let first = {
+        let (first, over) = {
             let mut life = self.shared.life.lock();
-            if life.closed.is_some() {
-                return;
+            let (first, over) = (life.closing.is_none(), life.closed.is_some());
+            if !over {
+                life.closing.get_or_insert_with(|| reason.clone());
             }
-            let first = life.closing.is_none();
-            life.closing.get_or_insert_with(|| reason.clone());
-            first
+            (first, over)
         };
+        // Whoever closes wants no more records, also none that a broken connection left.
+        let discarded = self.shared.inbox.discard();
+        if over {
+            return;
+        }
         self.shared.window.shut(&reason);
-        for id in self.shared.inbox.discard() {
+        for id in discarded {
             self.link.answer(id, Answer::Discarded);
         }
         if first {

@@ -179,12 +179,11 @@ impl Inbox {
         let mut state = self.state.lock();
         state.discard = true;
         let records = mem::take(&mut state.records);
-        let drained = state.drained.take();
+        // The consumer may be at the end now.
+        let wakers = [state.drained.take(), state.consumer.take()];
         drop(state);
         self.answered(records.len());
-        if let Some(drained) = drained {
-            drained.wake();
-        }
+        wakers.into_iter().flatten().for_each(Waker::wake);
         records.into_iter().map(|(id, _)| id).collect()
     }
 

@@ -155,26 +155,34 @@ impl Network {
         E::Error: Into<EndpointError>,
     {
         let wanted: Endpoint = endpoint.try_into().map_err(Into::into)?;
-        let network = self.clone();
+        let backend = self.0.route(&wanted)?;
+        let protocol = backend.name();
+        let (network, endpoint) = (self.clone(), wanted.clone());
         let (done, bound) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
-            let outcome = network.bind_endpoint(wanted).await;
+            let outcome = network.bind_endpoint(wanted, backend).await;
             if let Err(Ok(unwanted)) = done.send(outcome) {
                 // It was bound and nobody revoked it yet, so this cannot fail.
                 let _ = unwanted.revoke().await;
             }
         });
-        match bound.await {
-            Ok(outcome) => outcome,
-            // The runtime is shutting down and has dropped the task.
-            Err(_) => std::future::pending().await,
-        }
+        bound.await.unwrap_or_else(|_| {
+            let source = "the backend panicked, or the runtime is shutting down".into();
+            Err(BindError::Backend { endpoint, protocol, source })
+        })
     }
 
-    async fn bind_endpoint(&self, wanted: Endpoint) -> Result<Port, BindError> {
-        let backend = self.0.route(&wanted)?;
+    async fn bind_endpoint(
+        &self,
+        wanted: Endpoint,
+        backend: Arc<dyn ProtocolImpl>,
+    ) -> Result<Port, BindError> {
+        let down = || self.0.down.load(Ordering::Acquire);
+        if down() {
+            return Err(BindError::Shutdown { endpoint: wanted });
+        }
         let _one_at_a_time = self.0.binding.lock().await;
-        if self.0.down.load(Ordering::Acquire) {
+        if down() {
             return Err(BindError::Shutdown { endpoint: wanted });
         }
         if self.0.ports.contains_key(&wanted) {

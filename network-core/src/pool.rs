@@ -102,6 +102,7 @@ impl<K: Copy, F: Future> Pool<K, F> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(K, F::Output)> {
         if self.running() == 0 {
             // Nothing to look for, and so nothing to lock.
+            self.rounds = 0;
             return Poll::Pending;
         }
         loop {

@@ -13,3 +13,6 @@ pub use opening::{
     Hello, MAX_OPENING_LEN, OpeningError, Reply, VERSION, Welcome, decode_hello, decode_reply,
 };
 pub use output::Output;
+
+#[cfg(test)]
+mod tests;

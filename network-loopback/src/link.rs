@@ -75,15 +75,21 @@ impl Link for LoopLink {
     }
 
     fn answer(&self, id: RecordId, answer: Answer) {
-        // As above.
-        let _ = self.other_acks.answer(id, answer);
+        if !self.own.mute.load(Ordering::Acquire) {
+            // As above.
+            let _ = self.other_acks.answer(id, answer);
+        }
     }
 
     fn answers(&self, answers: &mut Vec<(RecordId, Answer)>, more: bool) {
         // All of a turn together: each time may wake a sender on another core.
-        if !more {
+        if more {
+            return;
+        }
+        let answers = answers.drain(..);
+        if !self.own.mute.load(Ordering::Acquire) {
             // As above, for each.
-            let _ = self.other_acks.answers(answers.drain(..));
+            let _ = self.other_acks.answers(answers);
         }
     }
 
@@ -101,6 +107,8 @@ impl Link for LoopLink {
 struct End {
     /// Whether there is anything to know: until then the driver need not look.
     parting: AtomicBool,
+    /// Whether this end has said its last word: answers that come later reach nobody.
+    mute: AtomicBool,
     state: Mutex<EndState>,
 }
 
@@ -168,6 +176,7 @@ impl Driver {
 
     async fn run(mut self) {
         let (reason, unacked) = poll_fn(|cx| self.poll(cx)).await;
+        self.own.mute.store(true, Ordering::Release);
         self.events.closed(&reason, unacked);
         // The other end does not wait for this handler's `on_close`.
         drop(self.other);
@@ -215,6 +224,7 @@ impl Driver {
     }
 
     fn say_done(&self, heard: &CloseReason) {
+        self.own.mute.store(true, Ordering::Release);
         {
             let mut own = self.own.lock();
             own.said_close = true;

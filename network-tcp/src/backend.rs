@@ -138,11 +138,15 @@ impl ProtocolImpl for Tcp {
             && socket.remove(local)
         {
             self.sockets().remove(&socket.address());
+            socket.close().await;
         }
     }
 
     async fn shutdown(&self) {
-        self.sockets().clear();
+        let sockets = std::mem::take(&mut *self.sockets());
+        for socket in sockets.values() {
+            socket.close().await;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io,
+    io, mem,
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,7 +12,7 @@ use network_core::{Acceptor, Attempt, Endpoint, EndpointError, stream};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::AbortHandle,
+    task::JoinHandle,
 };
 
 use crate::address::{endpoint_of, with_path};
@@ -39,7 +39,7 @@ struct State {
 #[derive(Debug)]
 enum Stage {
     Bound(RawSocket),
-    Listening(AbortHandle),
+    Listening(JoinHandle<()>),
     /// Between the two; for good if the system refused to listen.
     Failed,
 }
@@ -86,7 +86,7 @@ impl Socket {
     /// are for, and turns down those for none.
     pub(crate) fn listen(&self, acceptor: Acceptor) -> io::Result<()> {
         let mut state = self.lock();
-        let socket = match std::mem::replace(&mut state.stage, Stage::Failed) {
+        let socket = match mem::replace(&mut state.stage, Stage::Failed) {
             Stage::Bound(socket) => socket,
             listening => {
                 state.stage = listening;
@@ -99,8 +99,18 @@ impl Socket {
         }
         let listener = TcpListener::from_std(socket.into())?;
         let taking = tokio::spawn(take_connections(listener, self.transport.clone(), acceptor));
-        state.stage = Stage::Listening(taking.abort_handle());
+        state.stage = Stage::Listening(taking);
         Ok(())
+    }
+
+    /// Gives the address back: free once this returns.
+    pub(crate) async fn close(&self) {
+        let stage = mem::replace(&mut self.lock().stage, Stage::Failed);
+        if let Stage::Listening(taking) = stage {
+            taking.abort();
+            // Cancelled, as was just asked for; the listener went with the task.
+            let _ = taking.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -35,6 +35,8 @@ const SLICES: usize = 64;
 pub(super) struct Driver<S> {
     stream: S,
     input: Input,
+    /// Whether `input` holds bytes that nobody has looked at.
+    begun: bool,
     /// What is being written. What is to be written next is in `shared`.
     output: Output,
     flushed: bool,
@@ -128,6 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let frames = FrameLimits { record: limits.max_record_len, ack: limits.max_ack_len };
         Self {
             stream,
+            begun: !begun.is_empty(),
             input: Input::new(begun, frames),
             output: Output::default(),
             flushed: true,
@@ -189,6 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         if self.ended.is_some() || self.heard_done {
             return Ok(false);
         }
+        if mem::take(&mut self.begun) {
+            // The peer's first frames may have come with its opening.
+            self.take_frames()?;
+            return Ok(true);
+        }
         let reading = pin!(self.stream.read_buf(self.input.prepare())).poll(cx);
         match reading {
             Poll::Pending => return Ok(false),
@@ -203,10 +211,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             Poll::Ready(Ok(read)) => self.input.grew_by(read),
         }
         self.heard = true;
+        self.take_frames()?;
+        Ok(true)
+    }
+
+    fn take_frames(&mut self) -> Result<(), Fault> {
         while let Some(frame) = self.input.next_frame().map_err(Fault::protocol)? {
             self.take_in(frame)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Fault> {
@@ -287,16 +300,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         // Senders on tasks of their own, woken by the acks of one read, each add one record:
         // going once to the back of the run queue, behind them, turns 64 writes into one.
         // Where one task sends for all, or nothing else is under way, it writes at once.
-        let expected = std::mem::take(&mut self.woken);
+        let expected = mem::take(&mut self.woken);
         if state.answered.records == 0 && state.queued < expected / 2 && state.said_close.is_none()
         {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         state.queued = 0;
-        std::mem::swap(&mut self.output, &mut state.output);
+        mem::swap(&mut self.output, &mut state.output);
         // From here on the peer may have the answers and use its window again.
-        let answered = std::mem::take(&mut state.answered);
+        let answered = mem::take(&mut state.answered);
         self.used.records = self.used.records.saturating_sub(answered.records);
         self.used.bytes = self.used.bytes.saturating_sub(answered.bytes);
         Poll::Ready(())
@@ -349,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             }
             let period = self.keepalive_time;
             self.tick.as_mut().reset(Instant::now() + period);
-            if std::mem::take(&mut self.heard) {
+            if mem::take(&mut self.heard) {
                 self.silence = Duration::ZERO;
                 continue;
             }
