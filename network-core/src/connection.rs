@@ -23,7 +23,7 @@ use crate::{
     inbox::Inbox,
     port::{Membership, PortInner},
     refusal::Refusal,
-    seam::{Link, LinkInfo, PortRevoked, Record, RecordId},
+    seam::{Link, LinkInfo, PortRevoked, Record, RecordId, Unsent},
     sync::Mutex,
     window::{Answer, Ticket, Window},
 };
@@ -113,7 +113,7 @@ impl Connection {
     pub async fn send(&self, record: impl Into<Bytes>) -> Result<Bytes, SendError> {
         let record = record.into();
         let id = self.open(record.len(), true)?.await?;
-        self.0.link.submit(id, Record { payload: record, timeout: None });
+        self.0.submit(id, Record { payload: record, timeout: None })?;
         Ack { holder: Holder::Borrowed(&self.0), id, stage: Stage::Registered }.await
     }
 
@@ -138,7 +138,7 @@ impl Connection {
         let id = timeout_at(deadline, self.open(record.len(), true)?)
             .await
             .map_err(|_| timed_out(Delivery::NotDelivered))??;
-        self.0.link.submit(id, Record { payload: record, timeout: options.timeout });
+        self.0.submit(id, Record { payload: record, timeout: options.timeout })?;
         let ack = Ack { holder: Holder::Borrowed(&self.0), id, stage: Stage::Registered };
         timeout_at(deadline, ack).await.map_err(|_| timed_out(Delivery::Unknown))?
     }
@@ -231,8 +231,8 @@ impl Connection {
     }
 
     pub(crate) fn answer(&self, id: RecordId, answer: Answer) {
-        self.0.shared.inbox.answered(1);
         self.0.link.answer(id, answer);
+        self.0.shared.inbox.answered(1);
     }
 
     /// Answers from within the driver; with `more` to come, some may stay.
@@ -322,7 +322,7 @@ impl<'a> SendPermit<'a> {
         let (handle, id) = (self.handle, self.id);
         mem::forget(self);
         handle.shared.window.commit(id, record.len() as u32)?;
-        handle.link.submit(id, Record { payload: record, timeout: None });
+        handle.submit(id, Record { payload: record, timeout: None })?;
         Ok(Ack { holder: Holder::Borrowed(handle), id, stage: Stage::Waiting })
     }
 }
@@ -428,6 +428,12 @@ pub(crate) struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, link: Arc<dyn Link>) -> Self {
         Self { shared, link }
+    }
+
+    #[inline]
+    fn submit(&self, id: RecordId, record: Record) -> Result<(), SendError> {
+        // Between the slot and here the connection may have closed, the goodbye included.
+        self.link.submit(id, record).map_err(|Unsent| self.shared.window.retract(id))
     }
 
     pub(crate) fn begin_close(&self, reason: CloseReason) {

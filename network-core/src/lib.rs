@@ -50,6 +50,6 @@ pub use records::{Received, Records};
 pub use refusal::Refusal;
 pub use seam::{
     AckSink, Capabilities, Dial, Link, LinkEvents, LinkInfo, LinkSeed, OpenLink, PortRevoked,
-    ProtocolImpl, Record, RecordId, RecordSink,
+    ProtocolImpl, Record, RecordId, RecordSink, Unsent,
 };
 pub use window::{Answer, StaleAck};

@@ -166,8 +166,13 @@ pub struct Dial {
 /// No method may block, or call back into core's connection before it returns.
 pub trait Link: Debug + Send + Sync + 'static {
     /// Sends a record. Core keeps to the window and sizes of [`LinkInfo`]. Records submitted
-    /// one after the other keep their order.
-    fn submit(&self, id: RecordId, record: Record);
+    /// one after the other keep their order. May be called after [`close`](Self::close).
+    ///
+    /// # Errors
+    /// The link closes, and the record did not and will not go out: its sender is told that
+    /// it was not delivered. After `Ok` the record counts among those whose fate
+    /// [`LinkEvents::closed`] tells.
+    fn submit(&self, id: RecordId, record: Record) -> Result<(), Unsent>;
 
     /// Answers a record that was reported through [`RecordSink`] or [`LinkEvents::record`].
     fn answer(&self, id: RecordId, answer: Answer);
@@ -187,6 +192,11 @@ pub trait Link: Debug + Send + Sync + 'static {
     /// [`LinkEvents::closed`] in bounded time.
     fn close(&self, reason: &CloseReason);
 }
+
+/// A link that closes did not take a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link is closing and did not take the record")]
+pub struct Unsent;
 
 /// What both sides of a link agreed on.
 #[derive(Clone, Debug)]
@@ -334,7 +344,7 @@ impl AckSink {
         self.0.window().unacked()
     }
 
-    /// Reports many, under one lock.
+    /// Reports many, under one lock, which is held while `answers` is iterated.
     ///
     /// # Errors
     /// As [`answer`](Self::answer); the answers that are not stale are taken.

@@ -243,6 +243,20 @@ impl Window {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// Takes back a record that the link did not take, because it closes.
+    pub(crate) fn retract(&self, id: RecordId) -> SendError {
+        self.abandon(id);
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
+        let reason = state.closed.clone().unwrap_or(CloseReason::Remote);
+        state.counts.records -= 1;
+        drop(guard);
+        // Without an answer to come, the permit comes back here, if the close has not yet
+        // brought it.
+        let _ = self.answer([(id, Answer::Discarded)]);
+        SendError::Closed { reason }
+    }
+
     /// Fills the slots of the records that these answers are for, and wakes who waits. A stale answer mints no permit: it is reported, the rest is taken.
     pub(crate) fn answer(
         &self,

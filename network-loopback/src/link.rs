@@ -16,7 +16,7 @@ use std::{
 
 use network_core::{
     AckSink, Answer, CloseReason, Connection, Delivery, Link, LinkEvents, OpenLink, Record,
-    RecordId, RecordSink,
+    RecordId, RecordSink, Unsent,
 };
 use tokio::time::{Sleep, sleep};
 
@@ -37,14 +37,12 @@ pub(crate) fn join(
     let dialing = LoopLink {
         other_records: accepted.records(),
         other_acks: accepted.acks(),
-        own_acks: dialed.acks(),
         own: here.clone(),
         other: there.clone(),
     };
     let accepting = LoopLink {
         other_records: dialed.records(),
         other_acks: dialed.acks(),
-        own_acks: accepted.acks(),
         own: there.clone(),
         other: here.clone(),
     };
@@ -61,22 +59,18 @@ pub(crate) fn join(
 struct LoopLink {
     other_records: RecordSink,
     other_acks: AckSink,
-    own_acks: AckSink,
     own: Arc<End>,
     other: Arc<End>,
 }
 
 impl Link for LoopLink {
-    fn submit(&self, id: RecordId, record: Record) {
-        if let Err(answer) = self.other_records.record(id, record.payload) {
-            // Stale only if the connection has closed meanwhile: then it has its answer.
-            let _ = self.own_acks.answer(id, answer);
-        }
+    fn submit(&self, id: RecordId, record: Record) -> Result<(), Unsent> {
+        self.other_records.record(id, record.payload).map_err(|_| Unsent)
     }
 
     fn answer(&self, id: RecordId, answer: Answer) {
         if !self.own.mute.load(Ordering::Acquire) {
-            // As above.
+            // Stale only if the connection is over: then the record has its answer.
             let _ = self.other_acks.answer(id, answer);
         }
     }

@@ -73,6 +73,7 @@ pub(super) struct Driver<S> {
 ///
 /// Written by hand: as an `async fn` it would be two and a half times the size, in every
 /// idle connection, and too large for the allocator's caches of its thread.
+#[expect(clippy::large_enum_variant, reason = "the large one is the one that lasts")]
 pub(super) enum Running<S> {
     Driving(Driver<S>),
     Parting(Pin<Box<dyn Future<Output = LinkEvents> + Send>>),

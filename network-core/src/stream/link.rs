@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     close::CloseReason,
-    seam::{AckSink, Link, Record, RecordId},
+    seam::{AckSink, Link, Record, RecordId, Unsent},
     window::Answer,
     wire::{Closing, Output},
 };
@@ -91,31 +91,28 @@ fn parts(id: RecordId) -> (u32, u32) {
 }
 
 impl StreamLink {
-    fn with(&self, change: impl FnOnce(&mut State)) {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.shared.lock();
-        change(&mut state);
+        let outcome = change(&mut state);
         let driver = if state.output.is_empty() { None } else { state.driver.take() };
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
         }
+        outcome
     }
 }
 
 impl Link for StreamLink {
-    fn submit(&self, id: RecordId, record: Record) {
-        let mut late = false;
+    fn submit(&self, id: RecordId, record: Record) -> Result<(), Unsent> {
         self.with(|state| {
-            late = state.said_close.is_some();
-            if !late {
-                state.queued += 1;
-                state.output.record(id.0 as u32, record.payload);
+            if state.said_close.is_some() {
+                return Err(Unsent);
             }
-        });
-        if late {
-            // Stale only if the connection is over: then the record has its answer.
-            let _ = self.acks.answer(id, Answer::Discarded);
-        }
+            state.queued += 1;
+            state.output.record(id.0 as u32, record.payload);
+            Ok(())
+        })
     }
 
     fn answer(&self, id: RecordId, answer: Answer) {
