@@ -28,7 +28,7 @@ pub enum SendError {
         max: usize,
     },
     /// The connection was closed already. Nothing was sent.
-    #[error("the record was not sent, the connection is closed: {reason}")]
+    #[error("the record was not sent, the connection is closed ({reason}): connect again")]
     Closed {
         /// Why it closed.
         reason: CloseReason,
@@ -100,7 +100,10 @@ pub enum BindError {
         endpoint: Endpoint,
     },
     /// The network has as many ports as [`Limits::max_ports`](crate::Limits::max_ports) allows.
-    #[error("cannot bind {endpoint}: the network has {max} ports, which is its limit")]
+    #[error(
+        "cannot bind {endpoint}: the network has {max} ports, which is its limit: revoke one, or \
+         raise `Limits::max_ports`"
+    )]
     TooManyPorts {
         /// The name asked for.
         endpoint: Endpoint,
@@ -108,7 +111,7 @@ pub enum BindError {
         max: usize,
     },
     /// The network was shut down.
-    #[error("cannot bind {endpoint}: the network was shut down")]
+    #[error("cannot bind {endpoint}: the network was shut down, make another")]
     Shutdown {
         /// The name asked for.
         endpoint: Endpoint,
@@ -144,7 +147,7 @@ pub enum ListenError {
         refusal: Refusal,
     },
     /// There is no listener to remove.
-    #[error("{endpoint} has no listener")]
+    #[error("{endpoint} has no listener: nothing was removed")]
     NotListening {
         /// The port.
         endpoint: Endpoint,
@@ -166,7 +169,7 @@ pub enum ListenError {
 #[non_exhaustive]
 pub enum Rejection {
     /// No port listens there.
-    #[error("nobody listens there")]
+    #[error("nobody listens there: check the name of the port, or start its listener")]
     NotListening,
     /// The listener declined.
     #[error("the listener declined: {0}")]
@@ -222,7 +225,9 @@ pub enum ConnectError {
         reason: Rejection,
     },
     /// Nobody answers there.
-    #[error("cannot reach {remote}")]
+    #[error(
+        "cannot reach {remote}: check the address, and that its program runs and listens there"
+    )]
     Unreachable {
         /// The remote endpoint.
         remote: Endpoint,
@@ -238,7 +243,10 @@ pub enum ConnectError {
         problem: String,
     },
     /// The connect took longer than its time.
-    #[error("connecting to {remote} took longer than {after:?}")]
+    #[error(
+        "connecting to {remote} took longer than {after:?}: try again, or raise \
+         `Limits::connect_time`"
+    )]
     TimedOut {
         /// The remote endpoint.
         remote: Endpoint,
@@ -246,7 +254,10 @@ pub enum ConnectError {
         after: Duration,
     },
     /// The network has as many connections as it may have.
-    #[error("cannot connect to {remote}: the network has {max} connections, which is its limit")]
+    #[error(
+        "cannot connect to {remote}: the network has {max} connections, which is its limit: close \
+         one, or raise `Limits::max_connections`"
+    )]
     TooManyConnections {
         /// The remote endpoint.
         remote: Endpoint,

@@ -86,6 +86,30 @@ pub struct Capabilities {
     pub prefix_listening: bool,
 }
 
+macro_rules! capability_setters {
+    ($($setter:ident sets $field:ident;)*) => {
+        impl Capabilities {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[must_use]
+                pub const fn $setter(mut self, value: bool) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+capability_setters! {
+    with_ordered sets ordered;
+    with_proves_timeouts sets proves_timeouts;
+    with_proves_delivery sets proves_delivery;
+    with_shares_sockets sets shares_sockets;
+    with_wire sets wire;
+    with_prefix_listening sets prefix_listening;
+}
+
 impl Capabilities {
     /// Ordered and in process: what the loopback backend can do.
     pub const IN_PROCESS: Self = Self {
@@ -121,8 +145,8 @@ pub trait ProtocolImpl: Debug + Send + Sync + 'static {
 
     /// Reserves a local endpoint and returns its full name. Where `wanted` asks for a fresh
     /// name ([`Endpoint::wants_fresh_name`], or a TCP port of 0), the backend chooses one.
-    /// Core checks that no port of the network has the name, and calls
-    /// [`revoke`](Self::revoke) if one has.
+    /// Core has checked that no port of the network has a name that is asked for outright;
+    /// if one has the fresh name, core asks again, for another.
     ///
     /// # Errors
     /// Whatever keeps the name from being used: a malformed one, an address in use.
@@ -203,7 +227,8 @@ pub struct Unsent;
 pub struct LinkInfo {
     /// The endpoint of this side.
     pub local: Endpoint,
-    /// The endpoint of the remote side.
+    /// The endpoint of the remote side. Local and remote together name one connection: no two
+    /// that are open have both alike.
     pub remote: Endpoint,
     /// The longest record that may be sent, in bytes.
     pub max_record_len: usize,

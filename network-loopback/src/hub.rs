@@ -39,7 +39,7 @@ struct Hub {
 
 /// The name is bound by another network that shares this loopback.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("another network that shares this loopback has bound {0}")]
+#[error("another network that shares this loopback has bound {0}: bind another name")]
 pub struct NameTaken(pub Endpoint);
 
 impl Loopback {

@@ -25,6 +25,12 @@ pub enum AddressError {
     /// A name cannot be bound.
     #[error("{0} names a host by name: bind an address of this machine, like /ip4/0.0.0.0")]
     NameToBind(Endpoint),
+    /// Another program has the address.
+    #[error("another program has {0}: stop it, or bind another TCP port; /tcp/0 takes a free one")]
+    InUse(Endpoint),
+    /// The address is none of this machine's.
+    #[error("{0} is no address of this machine: bind one that is, or /ip4/0.0.0.0 for all")]
+    NotHere(Endpoint),
     /// A port number is needed to connect.
     #[error("{0} has no TCP port to connect to: give its number")]
     NoPort(Endpoint),

@@ -81,7 +81,7 @@ impl ProtocolImpl for Tcp {
         let shared = if address.port == 0 { None } else { sockets.get(&wanted_address).cloned() };
         let socket = match shared {
             Some(socket) => socket,
-            None => Arc::new(Socket::bind(wanted_address)?),
+            None => Arc::new(Socket::bind(wanted_address).map_err(|error| told(error, wanted))?),
         };
         let mut path = address.path.clone();
         let port = loop {
@@ -99,7 +99,8 @@ impl ProtocolImpl for Tcp {
 
     async fn listen(&self, local: &Endpoint, acceptor: Acceptor) -> Result<(), BackendError> {
         let socket = self.socket_of(local).ok_or(io::ErrorKind::AddrNotAvailable);
-        Ok(socket.map_err(io::Error::from)?.listen(acceptor)?)
+        let socket = socket.map_err(io::Error::from)?;
+        socket.listen(acceptor).map_err(|error| told(error, local))
     }
 
     async fn unlisten(&self, _local: &Endpoint) {
@@ -147,6 +148,15 @@ impl ProtocolImpl for Tcp {
         for socket in sockets.values() {
             socket.close().await;
         }
+    }
+}
+
+/// What to do about an address that cannot be had.
+fn told(error: io::Error, endpoint: &Endpoint) -> BackendError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => AddressError::InUse(endpoint.clone()).into(),
+        io::ErrorKind::AddrNotAvailable => AddressError::NotHere(endpoint.clone()).into(),
+        _ => error.into(),
     }
 }
 

@@ -194,7 +194,13 @@ where
         }
         let room = MAX_OPENING_LEN.saturating_sub(input.len());
         input.reserve(room.min(Input::LEAST));
-        if room == 0 || stream.read_buf(input).await? == 0 {
+        let read = if room == 0 { 0 } else { stream.read_buf(input).await? };
+        if read == 0 && input.is_empty() {
+            let error = "it ended the connection before it said anything: it may be at its limit of \
+                         connections, or be ending; try again later";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+        }
+        if read == 0 {
             let early = OpeningError::Malformed("the connection ended before the opening did");
             return Ok(Err(early));
         }

@@ -1,0 +1,123 @@
+//! A tour of every compiled backend, over real input and without any set-up:
+//!
+//! ```text
+//! cargo run --release --example tour --features full
+//! ```
+//!
+//! Reads this repository's own files, serves them as records to a handler that answers with
+//! the SHA-256 of each, over one backend after the other, and checks every ack against a hash
+//! computed here. Prints a table; exits with 1 if anything differs. With `--quick` it measures
+//! for a moment only.
+
+mod files;
+mod measure;
+mod table;
+
+use std::{env, error::Error, process::ExitCode, time::Duration};
+
+use files::Files;
+use measure::{Figures, Pace};
+use network::{Bytes, Network, Refusal, accept_all, handler_fn};
+use sha2::{Digest, Sha256};
+use table::{Progress, Table};
+
+/// Where the server of one backend listens, and the port that its client connects from.
+struct Stop {
+    backend: &'static str,
+    listen: &'static str,
+    from: &'static str,
+}
+
+/// One line a backend.
+const STOPS: &[Stop] = &[
+    #[cfg(feature = "loopback")]
+    Stop { backend: "loopback", listen: "/local/tour", from: "/local/" },
+    #[cfg(feature = "tcp")]
+    Stop {
+        backend: "tcp",
+        listen: "/ip4/127.0.0.1/tcp/0/port/tour",
+        from: "/ip4/127.0.0.1/tcp/0/port/guest",
+    },
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match tour().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&*error),
+    }
+}
+
+async fn tour() -> Result<(), Box<dyn Error>> {
+    let quick = match env::args().nth(1).as_deref() {
+        None => false,
+        Some("--quick") => true,
+        Some(other) => return Err(format!("{other} is no option: the only one is --quick").into()),
+    };
+    let network = network::new()?;
+    for protocol in network.protocols() {
+        if !STOPS.iter().any(|stop| stop.backend == protocol.name()) {
+            return Err(format!("backend {} has no stop in this tour", protocol.name()).into());
+        }
+    }
+    if STOPS.is_empty() {
+        return Err("no backend is compiled in: add --features full".into());
+    }
+
+    let files = Files::of_this_repository(network.limits().max_record_len)?;
+    println!("{files}\n");
+
+    // The whole tour takes about ten seconds, however many stops it has.
+    let time = Duration::from_secs(8) / STOPS.len() as u32;
+    let pace = if quick { Pace::new(Duration::from_millis(100)) } else { Pace::new(time / 2) };
+    let mut table = Table::default();
+    let mut progress = Progress::default();
+    let mut acks = 0;
+    for (at, stop) in STOPS.iter().enumerate() {
+        progress.stop(at + 1, STOPS.len(), stop.backend);
+        let (endpoint, figures) = visit(&network, stop, &files, pace, &mut progress).await?;
+        acks += figures.acks;
+        table.row(&endpoint, &figures);
+    }
+    drop(progress);
+    print!("{table}");
+    println!("\nEvery ack was the SHA-256 of its record: {} acks checked.", table::count(acks));
+    println!("Connects are the median of {}; round trips include the hash.", measure::CONNECTS);
+    network.shutdown(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// Serves the files over one backend; the same handler for all of them.
+async fn visit(
+    network: &Network,
+    stop: &Stop,
+    files: &Files,
+    pace: Pace,
+    progress: &mut Progress,
+) -> Result<(String, Figures), Box<dyn Error>> {
+    let server = network.bind(stop.listen).await?;
+    server.listen(accept_all(handler_fn(sha256))).await?;
+    let client = network.bind(stop.from).await?;
+    let endpoint = server.local_endpoint();
+
+    let figures = measure::measure(&client, endpoint, files, pace, progress).await?;
+    client.revoke().await?;
+    server.revoke().await?;
+    Ok((endpoint.to_string(), figures))
+}
+
+/// The handler: its ack is the SHA-256 of the record.
+async fn sha256(record: Bytes) -> Result<Bytes, Refusal> {
+    Ok(Bytes::copy_from_slice(&Sha256::digest(&record)))
+}
+
+/// Says what went wrong, and why.
+fn failed(error: &dyn Error) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because {cause}");
+        source = cause.source();
+    }
+    ExitCode::FAILURE
+}
