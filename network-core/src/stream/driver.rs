@@ -4,7 +4,7 @@
 //! between them, all acks of one read go out in one write, and an idle connection is small.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     io::{self, IoSlice},
     mem,
     pin::{Pin, pin},
@@ -15,8 +15,8 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::{Instant, Sleep, sleep, sleep_until},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::link::{Load, Shared, inbound_id};
@@ -76,7 +76,6 @@ pub(super) struct Driver<S> {
 #[expect(clippy::large_enum_variant, reason = "the large one is the one that lasts")]
 pub(super) enum Running<S> {
     Driving(Driver<S>),
-    Parting(Pin<Box<dyn Future<Output = LinkEvents> + Send>>),
     Finishing(LinkEvents),
     Over,
 }
@@ -98,14 +97,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Future for Running<S> {
                             driver.events.closed(&reason, unacked);
                             Self::Finishing(driver.events)
                         }
-                        Err(Fault(reason)) => Self::Parting(Box::pin(async move {
-                            driver.part_on(&reason).await;
+                        Err(Fault(reason)) => {
                             driver.events.closed(&reason, Delivery::Unknown);
-                            driver.events
-                        })),
+                            let Driver { stream, output, close_time, events, .. } = driver;
+                            // In a task of its own: `on_close` does not wait for it.
+                            tokio::spawn(part(stream, output, reason, close_time));
+                            Self::Finishing(events)
+                        }
                     }
                 }
-                Self::Parting(parting) => Self::Finishing(ready!(parting.as_mut().poll(cx))),
                 Self::Finishing(events) => {
                     ready!(events.poll(cx));
                     Self::Over
@@ -395,39 +395,40 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     fn remote_reason(&self) -> Option<CloseReason> {
         self.heard_close.as_ref().map(|(reason, _)| reason.clone())
     }
+}
 
-    /// Tells a peer that broke the protocol what it did, as far as it listens: for a moment
-    /// and no longer, and whatever else it sends is thrown away. Without reading on, the
-    /// reset of the socket could overtake the word.
-    async fn part_on(&mut self, reason: &CloseReason) {
-        let until = Instant::now() + self.close_time.min(Duration::from_secs(1));
-        let mut last = Output::default();
-        last.close(&Closing::of(reason, 0));
-        self.output.append(last);
-        let mut shut = false;
-        let mut scratch = BytesMut::with_capacity(4096);
-        let telling = poll_fn(|cx| {
-            if !shut {
-                match self.poll_write(cx) {
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => {}
-                    Poll::Ready(Ok(_)) => {
-                        if Pin::new(&mut self.stream).poll_shutdown(cx).is_ready() {
-                            shut = true;
-                        }
-                    }
-                }
+/// Tells a peer that broke the protocol what it did, as far as it listens: for a moment and
+/// for so many bytes, and no longer. What else it sends is thrown away; without reading on,
+/// the reset of the socket could overtake the word.
+async fn part<S>(mut stream: S, mut output: Output, reason: CloseReason, close_time: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    const MOST: usize = 1 << 20;
+    output.close(&Closing::of(&reason, 0));
+    let telling = async {
+        while !output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let set = output.slices(&mut slices);
+            let written = stream.write_vectored(&slices[..set]).await?;
+            if written == 0 {
+                return Ok(());
             }
-            loop {
-                scratch.clear();
-                match ready!(pin!(self.stream.read_buf(&mut scratch)).poll(cx)) {
-                    Ok(0) | Err(_) => return Poll::Ready(()),
-                    Ok(_) => {}
-                }
+            output.written(written);
+        }
+        stream.shutdown().await?;
+        let mut scratch = vec![0; 16 << 10];
+        let mut thrown = 0;
+        while thrown < MOST {
+            match stream.read(&mut scratch).await? {
+                0 => break,
+                read => thrown += read,
             }
-        });
-        tokio::select! { () = telling => {} () = sleep_until(until) => {} }
-    }
+        }
+        io::Result::Ok(())
+    };
+    // It was told as far as that goes.
+    let _ = timeout(close_time.min(Duration::from_secs(1)), telling).await;
 }
 
 /// The peer broke the protocol.
