@@ -440,7 +440,8 @@ impl Handle {
     #[inline]
     fn submit(&self, id: RecordId, record: Record) -> Result<(), SendError> {
         // Between the slot and here the connection may have closed, the goodbye included.
-        self.link.submit(id, record).map_err(|Unsent| self.shared.window.retract(id))
+        let len = record.payload.len() as u32;
+        self.link.submit(id, record).map_err(|Unsent| self.shared.window.retract(id, len))
     }
 
     pub(crate) fn begin_close(&self, reason: CloseReason) {
@@ -458,8 +459,11 @@ impl Handle {
             return;
         }
         self.shared.window.shut(&reason);
-        for id in discarded {
-            self.link.answer(id, Answer::Discarded);
+        if !discarded.is_empty() {
+            for id in discarded {
+                self.link.answer(id, Answer::Discarded);
+            }
+            self.shared.inbox.discards_told();
         }
         if first {
             self.link.close(&reason);

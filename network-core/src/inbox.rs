@@ -33,6 +33,8 @@ struct State {
     end: Option<CloseReason>,
     /// Whether records are discarded instead of handed out.
     discard: bool,
+    /// Whether the remote side is still to be told of some that were discarded.
+    telling: bool,
     /// Who waits for records or the end.
     consumer: Option<Waker>,
     /// The driver, when it waits until all records are handed out.
@@ -180,17 +182,30 @@ impl Inbox {
         state.discard = true;
         let records = mem::take(&mut state.records);
         // The consumer may be at the end now.
-        let wakers = [state.drained.take(), state.consumer.take()];
+        state.telling |= !records.is_empty();
+        let consumer = state.consumer.take();
+        let drained = if records.is_empty() { state.drained.take() } else { None };
         drop(state);
         self.answered(records.len());
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        [consumer, drained].into_iter().flatten().for_each(Waker::wake);
         records.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Every record that was discarded has its answer: the last word may follow.
+    pub(crate) fn discards_told(&self) {
+        let mut state = self.state.lock();
+        state.telling = false;
+        let drained = state.drained.take();
+        drop(state);
+        if let Some(drained) = drained {
+            drained.wake();
+        }
     }
 
     /// Ready once every record that arrived was handed out, or discarded.
     pub(crate) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
-        if state.records.is_empty() {
+        if state.records.is_empty() && !state.telling {
             return Poll::Ready(());
         }
         state.drained = Some(cx.waker().clone());

@@ -286,7 +286,9 @@ fn drained_is_when_every_record_was_handed_out() {
     let (poll, bell) = poll_drained();
     assert!(poll.is_pending());
     inbox.discard();
-    assert!(bell.rang());
+    assert!(!bell.rang());
+    assert!(poll_drained().0.is_pending());
+    inbox.discards_told();
     assert!(poll_drained().0.is_ready());
 }
 

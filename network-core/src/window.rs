@@ -244,12 +244,13 @@ impl Window {
     }
 
     /// Takes back a record that the link did not take, because it closes.
-    pub(crate) fn retract(&self, id: RecordId) -> SendError {
+    pub(crate) fn retract(&self, id: RecordId, len: u32) -> SendError {
         self.abandon(id);
         let mut guard = self.0.lock();
         let state = &mut *guard;
         let reason = state.closed.clone().unwrap_or(CloseReason::Remote);
         state.counts.records -= 1;
+        state.counts.bytes -= u64::from(len);
         drop(guard);
         // Without an answer to come, the permit comes back here, if the close has not yet
         // brought it.

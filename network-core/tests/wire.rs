@@ -828,26 +828,4 @@ proptest! {
         }
         prop_assert_eq!(taken, whole);
     }
-
-    #[test]
-    fn an_output_appended_to_another_follows_it(
-        first in vec(any_frame(), 0..6),
-        second in vec(any_frame(), 0..6),
-        third in vec(any_frame(), 0..3),
-        gone in any::<Index>(),
-    ) {
-        let mut output = Output::default();
-        first.iter().for_each(|frame| put(&mut output, frame.clone()));
-        let gone = gone.index(output.len() + 1);
-        output.written(gone);
-        let mut other = Output::default();
-        second.iter().for_each(|frame| put(&mut other, frame.clone()));
-        output.append(other);
-        third.iter().for_each(|frame| put(&mut output, frame.clone()));
-        let whole = written(first.into_iter().chain(second).chain(third));
-        prop_assert_eq!(output.len(), whole.len() - gone);
-        prop_assert_eq!(&held(&output)[..], &whole[gone..]);
-        output.written(whole.len() - gone);
-        prop_assert!(output.is_empty());
-    }
 }

@@ -32,11 +32,21 @@ use crate::{
 /// How many slices a vectored write takes: 32 records by reference.
 const SLICES: usize = 64;
 
+/// How often a turn reads and writes before other tasks have theirs. Tokio's own streams stop
+/// earlier by its budget; those of others need not.
+const TURNS: usize = 128;
+
 pub(super) struct Driver<S> {
     stream: S,
     input: Input,
     /// Whether `input` holds bytes that nobody has looked at.
     begun: bool,
+    /// How many records were taken to be written, and how many answers have come: no honest
+    /// peer answers what it cannot have read.
+    sent: u64,
+    answered: u64,
+    /// Whether the last write had to wait.
+    blocked: bool,
     /// What is being written. What is to be written next is in `shared`.
     output: Output,
     flushed: bool,
@@ -58,6 +68,8 @@ pub(super) struct Driver<S> {
     /// Ticks for the keepalive, and, once this side closes, runs out for the goodbye.
     tick: Pin<Box<Sleep>>,
     said_close: bool,
+    /// Whether the close of this side is in `output`, or was.
+    close_taken: bool,
     parting: bool,
     ticked: Flag,
     /// Whether anything was read since the last tick, and for how long nothing was.
@@ -99,9 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Future for Running<S> {
                         }
                         Err(Fault(reason)) => {
                             driver.events.closed(&reason, Delivery::Unknown);
-                            let Driver { stream, output, close_time, events, .. } = driver;
+                            let Driver { stream, mut output, close_time, events, .. } = driver;
+                            if !driver.close_taken {
+                                output.close(&Closing::of(&reason, 0));
+                            }
                             // In a task of its own: `on_close` does not wait for it.
-                            tokio::spawn(part(stream, output, reason, close_time));
+                            tokio::spawn(part(stream, output, close_time));
                             Self::Finishing(events)
                         }
                     }
@@ -132,6 +147,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         Self {
             stream,
             begun: !begun.is_empty(),
+            sent: 0,
+            answered: 0,
+            blocked: false,
             input: Input::new(begun, frames),
             output: Output::default(),
             flushed: true,
@@ -146,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             heard_done: false,
             ended: None,
             said_close: false,
+            close_taken: false,
             parting: false,
             tick: Box::pin(sleep(limits.keepalive_time)),
             ticked: Flag::default(),
@@ -159,12 +178,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Fault>> {
-        loop {
-            let read = self.poll_read(cx)?;
+        for _ in 0..TURNS {
+            let read = self.poll_read(cx);
             let acked = self.acked.len() as u32;
+            self.answered += u64::from(acked);
+            if self.answered > self.sent {
+                return Poll::Ready(Err(Fault::protocol("an ack for a record that was not sent")));
+            }
             if acked > 0 && self.events.answers(self.acked.drain(..)).is_err() {
                 return Poll::Ready(Err(Fault::protocol("an ack for a record that has none due")));
             }
+            let read = read?;
             let _ = self.events.poll(cx);
             let drained = self.heard_close.is_some() && self.events.poll_drained(cx).is_ready();
             if self.merge(acked, drained, cx).is_pending() {
@@ -182,10 +206,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                 // No shutdown first: the frames have said the end, the stream need not.
                 return Poll::Ready(Ok(self.end(CloseReason::Remote)));
             }
+            if self.parting && Instant::now() >= self.tick.deadline() {
+                let reason = self.remote_reason().unwrap_or(CloseReason::TimedOut);
+                return Poll::Ready(Ok((reason, Delivery::Unknown)));
+            }
             if !read && !wrote {
                 return self.poll_timers(cx).map(Ok);
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads once and takes in all whole frames; false if nothing was there.
@@ -224,6 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Fault> {
+        if self.heard_done {
+            return Err(Fault::protocol("a frame after its last word"));
+        }
         match frame {
             Frame::Record { id, payload } => {
                 if self.heard_close.is_some() {
@@ -253,7 +286,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                 self.heard_close = Some((reason, closing.unacked));
             }
             Frame::Done => {
-                if self.heard_close.is_none() || self.shared.lock().said_close.is_none() {
+                // What was not written yet, the peer cannot have read.
+                let said_close = self.close_taken && self.output.is_empty();
+                if self.heard_close.is_none() || !said_close {
                     return Err(Fault::protocol("a last word before both sides closed"));
                 }
                 self.heard_done = true;
@@ -283,11 +318,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             }
         }
         self.said_close = state.said_close.is_some();
+        if state.task.is_none() {
+            state.task = Some(cx.waker().clone());
+        }
         if !self.output.is_empty() {
             return Poll::Ready(());
         }
         if let Some(id) = self.pong.take()
-            && !state.said_done
+            && state.said_close.is_none()
         {
             state.output.pong(id);
         }
@@ -307,7 +345,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        state.queued = 0;
+        self.sent += u64::from(mem::take(&mut state.queued));
+        self.close_taken = self.said_close;
         mem::swap(&mut self.output, &mut state.output);
         // From here on the peer may have the answers and use its window again.
         let answered = mem::take(&mut state.answered);
@@ -323,7 +362,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let set = self.output.slices(&mut slices);
             let stream = Pin::new(&mut self.stream);
-            let written = ready!(stream.poll_write_vectored(cx, &slices[..set]))?;
+            // A write that goes on after it was blocked: the peer reads, so it is there.
+            let Poll::Ready(written) = stream.poll_write_vectored(cx, &slices[..set])? else {
+                self.blocked = true;
+                return Poll::Pending;
+            };
+            self.heard |= mem::take(&mut self.blocked);
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -371,6 +415,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             if self.silence >= self.idle_time {
                 return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
             }
+            self.acked = Vec::new();
             self.input.shrink();
             self.output.shrink();
             let mut state = self.shared.lock();
@@ -400,12 +445,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
 /// Tells a peer that broke the protocol what it did, as far as it listens: for a moment and
 /// for so many bytes, and no longer. What else it sends is thrown away; without reading on,
 /// the reset of the socket could overtake the word.
-async fn part<S>(mut stream: S, mut output: Output, reason: CloseReason, close_time: Duration)
+async fn part<S>(mut stream: S, mut output: Output, close_time: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     const MOST: usize = 1 << 20;
-    output.close(&Closing::of(&reason, 0));
     let telling = async {
         while !output.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];

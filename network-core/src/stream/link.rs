@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) said_done: bool,
     /// The driver, while it sleeps with nothing to write.
     pub(super) driver: Option<Waker>,
+    /// The driver, for a close: that may not wait until a blocked write goes on.
+    pub(super) task: Option<Waker>,
 }
 
 /// A part of a window.
@@ -129,5 +131,9 @@ impl Link for StreamLink {
     fn close(&self, reason: &CloseReason) {
         let unacked = self.acks.unacked();
         self.with(|state| state.push_close(reason, unacked));
+        let task = self.shared.lock().task.clone();
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 }

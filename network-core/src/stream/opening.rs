@@ -65,7 +65,7 @@ where
         read_opening(&mut stream, &mut input, decode_reply).await
     };
     // The listener may take its time to decide.
-    let after = limits.handshake_time + limits.accept_time;
+    let after = limits.handshake_time.saturating_add(limits.accept_time);
     let reply = match timeout(after, exchange).await {
         Err(_) => return Err(ConnectError::TimedOut { remote, after }),
         Ok(Err(error)) => {
@@ -116,6 +116,10 @@ where
         Ok(Ok(Err(error))) => Err(bad(&error)),
         Ok(Ok(Ok(hello))) => Ok(hello),
     };
+    let hello = hello.and_then(|hello| {
+        let early = "the dialer sent something before it was welcomed";
+        if input.is_empty() { Ok(hello) } else { Err(bad(&early)) }
+    });
     let attempt = hello.and_then(|hello| {
         attempt_of(&hello).map(|attempt| (hello, attempt)).map_err(|error| bad(&error))
     });

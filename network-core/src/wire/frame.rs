@@ -182,34 +182,52 @@ pub fn decode(input: &mut BytesMut, limits: FrameLimits) -> Result<Option<Frame>
     if input.len() < HEADER_LEN + header.len {
         return Ok(None);
     }
-    cut(&mut input.split_to(HEADER_LEN + header.len).freeze()).map(Some)
+    cut(&mut input.split_to(HEADER_LEN + header.len).freeze(), 1).map(Some)
 }
 
-/// How many bytes at the front are whole frames that may be, and what is wrong with the
-/// one after them.
+/// What is at the front of an input.
+pub(super) struct Whole {
+    /// How many bytes are whole frames that may be.
+    pub(super) len: usize,
+    /// How many of these frames have a payload that the program may keep.
+    pub(super) payloads: usize,
+    /// What is wrong with the frame after them.
+    pub(super) error: Option<FrameError>,
+}
+
+/// Looks for whole frames.
 #[inline]
-pub(super) fn whole(input: &[u8], limits: FrameLimits) -> (usize, Option<FrameError>) {
-    let mut at = 0;
+pub(super) fn whole(input: &[u8], limits: FrameLimits) -> Whole {
+    let (mut at, mut payloads) = (0, 0);
     while let Some(header) = Header::read(&input[at..]) {
         if let Err(error) = header.check(limits) {
-            return (at, Some(error));
+            return Whole { len: at, payloads, error: Some(error) };
         }
         if input.len() - at < HEADER_LEN + header.len {
             break;
         }
         at += HEADER_LEN + header.len;
+        payloads += usize::from(matches!(header.kind, RECORD | ACK));
     }
-    (at, None)
+    Whole { len: at, payloads, error: None }
 }
 
-/// Cuts off the first of the frames that [`whole`] has found.
+/// Cuts off the first of the frames that [`whole`] has found. Payloads shorter than `copied`
+/// are copied, so that they do not keep the whole input in memory.
 #[inline]
-pub(super) fn cut(input: &mut Bytes) -> Result<Frame, FrameError> {
+pub(super) fn cut(input: &mut Bytes, copied: usize) -> Result<Frame, FrameError> {
     let Some(Header { kind, id, len }) = Header::read(input) else {
         return Err(FrameError::UnknownKind { kind: 0 });
     };
     input.advance(HEADER_LEN);
-    let payload = input.split_to(len.min(input.len()));
+    let len = len.min(input.len());
+    let payload = if len < copied {
+        let payload = Bytes::copy_from_slice(&input[..len]);
+        input.advance(len);
+        payload
+    } else {
+        input.split_to(len)
+    };
     Ok(match kind {
         RECORD => Frame::Record { id, payload },
         ACK => Frame::Ack { id, payload },

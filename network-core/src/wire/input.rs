@@ -2,7 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{self, Frame, FrameError, FrameLimits};
+use super::frame::{self, Frame, FrameError, FrameLimits, Whole};
+
+/// A payload that the program keeps may hold this many times its length of the input in
+/// memory, on average. Rarer payloads are copied: else a peer could make a few bytes that wait
+/// for an answer cost a read buffer each.
+const SPARSE: usize = 16;
 
 /// Bytes that were read and not yet cut into frames. Its room follows the size of the
 /// reads, and is given back while nothing is there.
@@ -10,6 +15,8 @@ use super::frame::{self, Frame, FrameError, FrameLimits};
 pub struct Input {
     /// Whole frames, cut off all at once: shared bytes are cut cheaper than unshared ones.
     whole: Bytes,
+    /// Payloads shorter than this are copied out of `whole`.
+    copied: usize,
     bytes: BytesMut,
     room: usize,
     limits: FrameLimits,
@@ -24,12 +31,14 @@ impl Input {
 
     /// Begins with bytes that were read already.
     pub fn new(bytes: BytesMut, limits: FrameLimits) -> Self {
-        Self { whole: Bytes::new(), bytes, room: Self::LEAST, limits }
+        Self { whole: Bytes::new(), copied: 1, bytes, room: Self::LEAST, limits }
     }
 
     /// Where the next read goes, with room to spare.
     pub fn prepare(&mut self) -> &mut BytesMut {
         let missing = frame::missing(&self.bytes).unwrap_or(0).min(self.limits.record);
+        // An announced length is not room before a part of it has come.
+        let missing = missing.min(Self::MOST.max(4 * self.bytes.len()));
         let wanted = self.room.max(missing);
         if self.bytes.capacity() - self.bytes.len() < (self.room / 2).max(missing) {
             self.bytes.reserve(wanted);
@@ -54,13 +63,15 @@ impl Input {
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.whole.is_empty() {
-            let (whole, error) = frame::whole(&self.bytes, self.limits);
-            if whole == 0 {
+            let Whole { len, payloads, error } = frame::whole(&self.bytes, self.limits);
+            if len == 0 {
                 return error.map_or(Ok(None), Err);
             }
-            self.whole = self.bytes.split_to(whole).freeze();
+            // At least the empty ones, which would keep all of the input for nothing.
+            self.copied = (len / payloads.max(1) / SPARSE).max(1);
+            self.whole = self.bytes.split_to(len).freeze();
         }
-        frame::cut(&mut self.whole).map(Some)
+        frame::cut(&mut self.whole, self.copied).map(Some)
     }
 
     /// Gives back memory that is not in use.

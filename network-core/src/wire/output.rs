@@ -70,14 +70,6 @@ impl Output {
         self.header(frame::PONG, id, 0);
     }
 
-    /// Adds everything that waits in another output.
-    pub fn append(&mut self, mut other: Self) {
-        self.len += other.len;
-        self.full.push_back(self.tail.split().freeze());
-        self.full.append(&mut other.full);
-        self.tail = other.tail;
-    }
-
     /// How many bytes wait.
     pub fn len(&self) -> usize {
         self.len

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Closing, Frame, FrameError, FrameLimits, HEADER_LEN, Hello, Input, Output, Welcome,
     decode_hello,
-    frame::{cut, missing, whole},
+    frame::{Whole, cut, missing, whole},
 };
 use crate::{CloseReason, Limits, Refusal};
 
@@ -114,7 +114,7 @@ fn frames_survive_any_writes_and_reads() {
 }
 
 #[test]
-fn outputs_are_swapped_and_appended_like_the_driver_does() {
+fn outputs_are_swapped_like_the_driver_does() {
     for mut dice in cases(500) {
         let (mut shared, mut writing) = (Output::default(), Output::default());
         let (mut sent, mut taken) = (Vec::new(), BytesMut::new());
@@ -126,15 +126,16 @@ fn outputs_are_swapped_and_appended_like_the_driver_does() {
             let (room, most) = (1 + dice.below(4), 1 + dice.below(9000));
             taken.extend_from_slice(&take(&mut writing, room, most));
         }
-        writing.append(shared);
-        while !writing.is_empty() {
-            taken.extend_from_slice(&take(&mut writing, 2, usize::MAX));
+        for output in [&mut writing, &mut shared] {
+            while !output.is_empty() {
+                taken.extend_from_slice(&take(output, 2, usize::MAX));
+            }
         }
-        let (len, error) = whole(&taken, LIMITS);
+        let Whole { len, error, .. } = whole(&taken, LIMITS);
         assert_eq!((len, error), (taken.len(), None));
         let mut taken = taken.freeze();
         for frame in sent {
-            assert_eq!(cut(&mut taken), Ok(frame));
+            assert_eq!(cut(&mut taken, 1), Ok(frame));
         }
         assert!(taken.is_empty());
     }
@@ -166,12 +167,13 @@ fn what_is_whole_is_counted_to_the_first_frame_that_cannot_be() {
     output.ping(2);
     let good = take(&mut output, 8, usize::MAX);
     for end in 0..=good.len() {
-        let (len, error) = whole(&good[..end], LIMITS);
+        let Whole { len, error, .. } = whole(&good[..end], LIMITS);
         assert_eq!(error, None);
         assert_eq!(len, if end == good.len() { end } else { end / 12 * 12 });
     }
     let bad = [&good[..], &[0; HEADER_LEN]].concat();
-    assert_eq!(whole(&bad, LIMITS), (good.len(), Some(FrameError::UnknownKind { kind: 0 })));
+    let Whole { len, error, .. } = whole(&bad, LIMITS);
+    assert_eq!((len, error), (good.len(), Some(FrameError::UnknownKind { kind: 0 })));
 }
 
 #[test]
@@ -224,4 +226,24 @@ fn a_hello_is_read_from_any_two_parts() {
         assert_eq!((hello.to.as_str(), hello.takes), ("/port/orders", takes));
         assert!(input.is_empty());
     }
+}
+
+#[test]
+fn a_small_payload_does_not_keep_a_large_input_in_memory() {
+    let mut output = Output::default();
+    (0..2_000).for_each(|id| output.ping(id));
+    output.record(7, Bytes::from_static(b"tiny"));
+    let mut input = Input::new(BytesMut::new(), LIMITS);
+    let sent = take(&mut output, 8, usize::MAX);
+    input.prepare().extend_from_slice(&sent);
+    let mut kept = None;
+    while let Some(frame) = input.next_frame().unwrap() {
+        if let Frame::Record { payload, .. } = frame {
+            kept = Some(payload);
+        }
+    }
+    // Only what owns all of its buffer can be taken back as it is.
+    let kept = kept.unwrap().try_into_mut().unwrap();
+    assert_eq!(&kept[..], b"tiny");
+    assert!(kept.capacity() < 64, "{} bytes are kept for 4", kept.capacity());
 }
