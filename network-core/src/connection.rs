@@ -241,7 +241,10 @@ impl Connection {
         let before = answers.len();
         if before > 0 {
             self.0.link.answers(answers, more);
-            self.0.shared.inbox.answered(before - answers.len());
+            let given = before - answers.len();
+            if given > 0 {
+                self.0.shared.inbox.answered(given);
+            }
         }
     }
 

@@ -32,6 +32,11 @@ use crate::{
 /// How many slices a vectored write takes: 32 records by reference.
 const SLICES: usize = 64;
 
+/// From this much output on, the driver lets go of its worker once before it writes. The write
+/// takes long, and a worker that wakes up for it looks after the sockets meanwhile: without it
+/// a client and a server in one process took turns on one core, at 0.6 of the speed.
+const LARGE: usize = 256 << 10;
+
 /// How often a turn reads and writes before other tasks have theirs. Tokio's own streams stop
 /// earlier by its budget; those of others need not.
 const TURNS: usize = 128;
@@ -340,7 +345,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         // going once to the back of the run queue, behind them, turns 64 writes into one.
         // Where one task sends for all, or nothing else is under way, it writes at once.
         let expected = mem::take(&mut self.woken);
-        if state.answered.records == 0 && state.queued < expected / 2 && state.said_close.is_none()
+        let large = expected > 0 && state.output.len() >= LARGE;
+        if state.answered.records == 0
+            && (state.queued < expected / 2 || large)
+            && state.said_close.is_none()
         {
             cx.waker().wake_by_ref();
             return Poll::Pending;
