@@ -21,7 +21,9 @@ mod records;
 mod refusal;
 mod router;
 mod seam;
+mod sending;
 mod serve;
+mod shared;
 pub mod stream;
 mod sync;
 mod window;
@@ -31,7 +33,7 @@ pub use bytes::Bytes;
 
 pub use allocator::{AllocateError, PortAllocator};
 pub use close::{CloseReason, Delivery};
-pub use connection::{Ack, Connection, ConnectionStats, SendOptions, SendPermit};
+pub use connection::{Connection, ConnectionStats, SendOptions};
 pub use endpoint::{Component, Components, Endpoint, EndpointError, Prefixes};
 pub use error::{
     AttemptOver, BackendError, BindError, ConnectError, ListenError, NoBackend, RegisterError,
@@ -52,4 +54,5 @@ pub use seam::{
     AckSink, Capabilities, Dial, Link, LinkEvents, LinkInfo, LinkSeed, OpenLink, PortRevoked,
     ProtocolImpl, Record, RecordId, RecordSink, Unsent,
 };
+pub use sending::{Ack, SendPermit};
 pub use window::{Answer, StaleAck};

@@ -10,7 +10,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     close::CloseReason,
-    connection::{Connection, Handle},
+    connection::Connection,
     endpoint::{Endpoint, EndpointError},
     error::{ConnectError, ListenError, RevokeError},
     guard::Guarded,
@@ -21,6 +21,7 @@ use crate::{
     records::Records,
     refusal::Refusal,
     seam::{ConsumerSlot, Dial, LinkSeed, ProtocolImpl},
+    shared::Handle,
     sync::Mutex,
 };
 

@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::{
     close::{CloseReason, Delivery},
-    connection::{Connection, Handle, Shared},
+    connection::Connection,
     endpoint::Endpoint,
     error::{BackendError, ConnectError, Rejection},
     flag::Flag,
@@ -36,6 +36,7 @@ use crate::{
     pattern::RoutePattern,
     port::{Membership, PortInner},
     serve::ServeFuture,
+    shared::{Handle, Shared},
     window::{Answer, StaleAck},
 };
 

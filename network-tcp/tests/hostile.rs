@@ -32,7 +32,7 @@ async fn victim(limits: Limits) -> (Port, Connection, TcpStream) {
         while decode_hello(&mut input).unwrap().is_none() {
             assert!(stream.read_buf(&mut input).await.unwrap() > 0);
         }
-        let welcome = Reply::Welcome(Welcome::of(&Limits::default()));
+        let welcome = Reply::Welcome(Welcome::of(&Limits::default().with_window_bytes(1 << 30)));
         stream.write_all(&welcome.encode()).await.unwrap();
         stream
     });
@@ -101,21 +101,25 @@ async fn a_flood_of_pings_does_not_keep_a_close_from_ending() {
 
 #[tokio::test]
 async fn a_peer_that_reads_slowly_and_says_nothing_is_not_taken_for_gone() {
+    const RECORDS: u32 = 512;
+    const IDLE: Duration = Duration::from_secs(2);
     let limits = Limits::default()
-        .with_keepalive_time(Duration::from_millis(100))
-        .with_idle_time(Duration::from_millis(300));
+        .with_window_bytes(u64::from(RECORDS) << 20)
+        .with_keepalive_time(Duration::from_millis(500))
+        .with_idle_time(IDLE);
     let (_port, connection, mut peer) = victim(limits).await;
+    let record = Bytes::from(vec![0; 1 << 20]);
     let mut acks = Vec::new();
-    for _ in 0..14 {
+    for _ in 0..RECORDS {
         let permit = connection.reserve(1 << 20).await.unwrap();
-        acks.push(permit.send(vec![0; 1 << 20]).unwrap());
+        acks.push(permit.send(record.clone()).unwrap());
     }
     // The output is never empty, so no ping asks; but the reads can be felt.
     let mut room = vec![0; 256 << 10];
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(1_200) {
-        assert!(peer.read(&mut room).await.unwrap() > 0);
-        sleep(Duration::from_millis(20)).await;
+    let (began, mut read) = (Instant::now(), 0);
+    while began.elapsed() < 2 * IDLE && read < (RECORDS as usize - 64) << 20 {
+        read += peer.read(&mut room).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
     }
     assert!(connection.close_reason().is_none(), "{:?}", connection.close_reason());
 }
