@@ -315,11 +315,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let state = &mut *state;
         self.woken = self.woken.max(acked);
         if drained && !state.said_done {
-            state.push_close(&CloseReason::Local, self.events.unacked());
+            let theirs = self.heard_close.as_ref().map_or(0, |(_, unacked)| *unacked);
+            let ours = self.events.unacked();
             state.said_done = true;
-            // A peer that has nothing un-acked may have gone after the close.
-            if self.heard_close.as_ref().is_some_and(|(_, unacked)| *unacked > 0) {
-                state.output.done();
+            if theirs == 0 && ours == 0 {
+                // Nobody has anything left to learn: the end of the stream says it all, which
+                // saves a write and a read for each connection that ends in peace.
+                state.said_close = state.said_close.or(Some(0));
+            } else {
+                state.push_close(&CloseReason::Local, ours);
+                if theirs > 0 {
+                    state.output.done();
+                }
             }
         }
         self.said_close = state.said_close.is_some();
