@@ -56,32 +56,37 @@ async fn acks_of_records_that_nobody_read_are_a_fault() {
     // The ids of the first records can be guessed. Without a bound each guess would free the
     // window for a record more that waits in memory.
     let forging = async {
-        for generation in 0..10_000_u32 {
+        for generation in 0..200_u32 {
+            let acks = connection.stats().acks;
             let ack = written(|output| output.ack(generation << 16, Bytes::new()));
-            if peer.write_all(&ack).await.is_err() {
-                break;
+            peer.write_all(&ack).await.unwrap();
+            // An ack for a record that does not exist yet would be another fault.
+            while connection.stats().acks == acks || connection.stats().unacked == 0 {
+                sleep(Duration::from_millis(1)).await;
             }
-            sleep(Duration::from_millis(1)).await;
         }
     };
     let reason = tokio::select! {
         reason = connection.closed() => reason,
-        () = forging => panic!("10,000 forged acks were taken"),
+        () = forging => panic!("200 forged acks were taken"),
     };
-    assert!(matches!(reason, CloseReason::Protocol(_)), "{reason}");
+    assert!(reason.to_string().contains("was not sent"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_close_does_not_wait_for_a_peer_that_stopped_reading() {
     let limits = Limits::default()
+        .with_window_bytes(64 << 20)
         .with_close_time(Duration::from_millis(300))
         .with_keepalive_time(Duration::from_secs(60));
     let (_port, connection, _peer) = victim(limits).await;
-    for _ in 0..16 {
+    let record = Bytes::from(vec![0; 1 << 20]);
+    for _ in 0..64 {
         let permit = connection.reserve(1 << 20).await.unwrap();
-        drop(permit.send(vec![0; 1 << 20]).unwrap());
+        drop(permit.send(record.clone()).unwrap());
     }
-    sleep(Duration::from_millis(300)).await;
+    // Until the sockets hold what they can.
+    sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     timeout(SOON, connection.close()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(30), "it waited for the keepalive");
