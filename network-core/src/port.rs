@@ -1,7 +1,7 @@
 //! A port: a bound local endpoint that can listen and connect.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt, mem,
     sync::{Arc, Weak},
 };
@@ -51,7 +51,7 @@ pub(crate) struct PortInner {
 struct State {
     revoked: bool,
     listener: Option<Arc<dyn Listener>>,
-    connections: HashMap<u64, Weak<Handle>>,
+    connections: BTreeMap<u64, Weak<Handle>>,
     next_key: u64,
 }
 
@@ -92,7 +92,8 @@ impl Port {
         self.inner.state.lock().revoked
     }
 
-    /// The connections that are open, dialed and accepted ones.
+    /// The connections that are open, dialed and accepted ones, in the order in which they were
+    /// opened.
     pub fn connections(&self) -> Vec<Connection> {
         let state = self.inner.state.lock();
         state.connections.values().filter_map(Weak::upgrade).map(Connection::new).collect()
@@ -288,8 +289,8 @@ impl Port {
         true
     }
 
-    /// Ends the port: closes its connections, accepted and dialed, removes its listener and
-    /// releases its name. A connect that is under way fails.
+    /// Ends the port: closes its connections, accepted and dialed, the oldest first, removes its
+    /// listener and releases its name. A connect that is under way fails.
     ///
     /// # Errors
     /// It was revoked before.

@@ -49,6 +49,11 @@
 //!
 //! # Tests of your own
 //! [`across!`](crate::across) runs one test body over several backends.
+//!
+//! # The original package's behaviour
+//! [`replay`] does on this API what scenarios recorded from `@agoric/network` did on that one,
+//! and compares. It is behind the feature `replay`, which is on by default; a backend that
+//! only wants the suite turns it off.
 
 #![allow(clippy::unwrap_used, reason = "a test kit: what does not hold fails the test")]
 
@@ -60,6 +65,8 @@ mod cases;
 mod fixture;
 mod lab;
 mod peer;
+#[cfg(feature = "replay")]
+pub mod replay;
 mod run;
 mod wire;
 

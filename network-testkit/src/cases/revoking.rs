@@ -46,6 +46,7 @@ pub(crate) async fn closes_every_connection_of_the_port(lab: Lab) {
         connections.push(served.connect(()).await);
     }
     eventually("all are accepted", || served.server.connections().len() == 20).await;
+    assert_eq!(served.client.connections(), connections, "in the order in which they were opened");
     // One that the port dialed itself.
     let other = lab.serve(()).await;
     let dialed = served.server.connect(&other.address, ()).await.unwrap();

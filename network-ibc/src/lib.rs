@@ -1,0 +1,27 @@
+//! IBC addresses: what `/ibc-hop/…/ibc-port/…` endpoints say.
+//!
+//! This crate holds the addresses and nothing else yet: it opens no channels.
+//!
+//! ```text
+//!   /ibc-hop/connection-0/ibc-port/transfer/unordered/ics20-1/ibc-channel/channel-41
+//!   └── hops, any number ┘└─── port ──────┘└─ order and version ┘└──── channel ────┘
+//! ```
+//!
+//! ```
+//! use network_ibc::{IbcEndpoint, Order};
+//!
+//! let remote = IbcEndpoint::parse("/ibc-hop/connection-0/ibc-port/transfer/unordered/ics20-1")?;
+//! assert_eq!(remote.hops[0].as_str(), "connection-0");
+//! assert_eq!(remote.remote()?.order, Order::Unordered);
+//! # Ok::<(), network_ibc::AddressError>(())
+//! ```
+
+mod address;
+mod error;
+mod identifier;
+mod interchain;
+
+pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+pub use error::AddressError;
+pub use identifier::{ChannelId, ConnectionId, PortId};
+pub use interchain::{IcaChannel, account_address, icq_channel};
