@@ -2,7 +2,7 @@
 
 use crate::cells::Workload;
 use crate::contest::{Case, Limit, Of};
-use crate::hand::{Channel, TcpHandler, TcpPipe};
+use crate::hand::{Channel, TcpHandler, TcpPipe, TlsHandler};
 use crate::idle;
 use crate::ours;
 use crate::peer::{Peer, Result};
@@ -26,11 +26,16 @@ pub(crate) fn all() -> Vec<Case> {
         tcp_by_hand("tasks-64x64B", Workload::Tasks(64)),
         tcp_by_hand("open-1", Workload::Open(1)),
         tcp_by_hand("open-32", Workload::Open(32)),
+        tls("rtt", Workload::RoundTrip, 1.0 / 1.1),
+        tls("flow-64x1KiB", flow(64, KIB), 0.85),
+        tls("flow-64x64KiB", flow(64, 64 * KIB), 0.85),
+        tls("open-32", Workload::Open(32), 0.90),
         loopback("rtt", Workload::RoundTrip, 1.0),
         loopback("flow-64x64B", flow(64, 64), 1.5),
         loopback("flow-1024x64B", flow(1024, 64), 1.5),
         big("flow-8x1MiB", flow(8, KIB * KIB)),
         idle_memory(),
+        idle_memory_over_tls(),
     ]
 }
 
@@ -42,6 +47,11 @@ fn tcp_by_hand(case: &'static str, workload: Workload) -> Case {
 /// The same, and beside it the limit of the transport where that is another.
 fn tcp(case: &'static str, workload: Workload) -> Case {
     tcp_by_hand(case, workload).against(Of::<TcpPipe>::new(), None)
+}
+
+/// Against the same contract by hand over tokio-rustls.
+fn tls(case: &'static str, workload: Workload, goal: f64) -> Case {
+    Case::of(Of::<ours::Tls>::new(), "tls", case, workload).against(Of::<TlsHandler>::new(), goal)
 }
 
 fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
@@ -68,6 +78,13 @@ fn idle_memory() -> Case {
         .against(Of::<TcpHandler>::new(), None)
 }
 
+/// What TLS costs at both ends together is in the reference as well.
+fn idle_memory_over_tls() -> Case {
+    let connections = idle::affordable(4_000);
+    Case::of(Of::<ours::Tls>::new(), "idle", "tls-memory", Workload::Idle(connections))
+        .against(Of::<TlsHandler>::new(), None)
+}
+
 /// Runs one end of [`idle::measure`], as told by the words after [`idle::END`].
 pub(crate) fn run_end(words: &[String]) -> Result<()> {
     fn end<P: Peer>(words: &[&str]) -> Option<Result<()>> {
@@ -78,6 +95,9 @@ pub(crate) fn run_end(words: &[String]) -> Result<()> {
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let ended = end::<ours::Tcp>(&words).or_else(|| end::<TcpHandler>(&words));
+    let ended = end::<ours::Tcp>(&words)
+        .or_else(|| end::<ours::Tls>(&words))
+        .or_else(|| end::<TcpHandler>(&words))
+        .or_else(|| end::<TlsHandler>(&words));
     ended.unwrap_or_else(|| Err(format!("no such end: {words:?}").into()))
 }

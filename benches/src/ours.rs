@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use network::{
     Connection, Limits, Network, NetworkBuilder, Port, Records, accept_all, handler_fn,
-    loopback::Loopback as LoopbackBackend, tcp::Tcp as TcpBackend,
+    loopback::Loopback as LoopbackBackend,
+    tcp::Tcp as TcpBackend,
+    tls::{Identity, Tls as TlsSettings},
 };
 
 use crate::peer::{self, Client, Peer, Result};
@@ -16,7 +18,11 @@ pub(crate) type Tcp = Ours<OverTcp>;
 /// The `network` crate over `/local/`.
 pub(crate) type Loopback = Ours<OverLoopback>;
 
+/// The `network` crate over `/ip4/127.0.0.1/tcp/0/tls`.
+pub(crate) type Tls = Ours<OverTls>;
+
 pub(crate) trait Backend: Send + Sync + 'static {
+    const NAME: &'static str = "network";
     const FRESH: &'static str;
 
     fn add(builder: NetworkBuilder) -> NetworkBuilder;
@@ -29,6 +35,18 @@ impl Backend for OverTcp {
 
     fn add(builder: NetworkBuilder) -> NetworkBuilder {
         builder.protocol(TcpBackend::new())
+    }
+}
+
+pub(crate) struct OverTls;
+
+impl Backend for OverTls {
+    const NAME: &'static str = "network-tls";
+    const FRESH: &'static str = "/ip4/127.0.0.1/tcp/0/tls";
+
+    fn add(builder: NetworkBuilder) -> NetworkBuilder {
+        let identity = Identity::generate().expect("the system has randomness");
+        builder.protocol(TcpBackend::new().with_tls(TlsSettings::new().with_identity(identity)))
     }
 }
 
@@ -49,7 +67,7 @@ pub(crate) struct Ours<B> {
 }
 
 impl<B: Backend> Peer for Ours<B> {
-    const NAME: &'static str = "network";
+    const NAME: &'static str = B::NAME;
 
     type Client = Open;
 

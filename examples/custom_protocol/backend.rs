@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use network_core::{
     Acceptor, Attempt, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint,
-    ProtocolImpl, RoutePattern,
+    EndpointError, ProtocolImpl, RoutePattern,
     stream::{self, Dialing},
     wire::Hello,
 };
@@ -138,7 +138,7 @@ impl ProtocolImpl for Unix {
             ConnectError::Unreachable { remote: remote.clone(), source: error.into() }
         })?;
         let (to, from) = (to.to_owned(), local.as_str().replacen("/unix", "", 1));
-        stream::dial(stream, seed, Dialing { local, remote, to, from }).await
+        stream::dial(stream, seed, Dialing { local, remote, to, from, peer: None }).await
     }
 
     async fn revoke(&self, local: &Endpoint) {
@@ -165,7 +165,7 @@ async fn take_connections(listener: UnixListener, name: String, acceptor: Accept
             continue;
         };
         // Over the limit the connection is dropped, which costs least.
-        let Some(handshake) = acceptor.handshake() else { continue };
+        let Some(handshake) = acceptor.handshake(None) else { continue };
         let (name, acceptor) = (name.clone(), acceptor.clone());
         tokio::spawn(async move {
             let _handshake = handshake;
@@ -173,7 +173,7 @@ async fn take_connections(listener: UnixListener, name: String, acceptor: Accept
                 let local = Endpoint::parse(&format!("/unix/{name}{}", hello.to))?;
                 // Numbered: a port may dial many times, and a handler tells its connections apart.
                 let remote = Endpoint::parse(&format!("/unix{}/from/{number}", hello.from))?;
-                Ok(Attempt::new(local, remote))
+                Ok::<_, EndpointError>(Attempt::new(local, remote))
             };
             // Whoever is turned down has been told why.
             let _ = stream::accept(stream, &acceptor, attempt_of).await;

@@ -15,6 +15,7 @@ use crate::{
     close::{CloseReason, Delivery},
     endpoint::Endpoint,
     error::SendError,
+    peer::Peer,
     seam::{LinkInfo, Record, RecordId},
     sending::{Ack, Opening, SendPermit},
     shared::{Handle, Shared},
@@ -85,6 +86,11 @@ impl Connection {
     /// The endpoint of the remote side.
     pub fn remote_endpoint(&self) -> &Endpoint {
         &self.info().remote
+    }
+
+    /// Who the remote side is, as far as the transport has proved it: `None` over plain TCP.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.info().peer.as_ref()
     }
 
     /// The longest record that it takes, in bytes: the smaller of both sides' limits.

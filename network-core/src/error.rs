@@ -49,6 +49,12 @@ pub enum SendError {
         /// Whether the remote handler was given the record.
         delivery: Delivery,
     },
+    /// The remote side had no memory left for the record.
+    #[error(
+        "the remote side had no memory left for the record and did not take it: send it again \
+         later, or raise `Limits::memory` there"
+    )]
+    NoRoom,
     /// The remote handler answered that it will not.
     #[error("the remote handler refused the record: {0}")]
     Refused(Refusal),
@@ -58,7 +64,7 @@ impl SendError {
     /// Whether the remote handler was given the record.
     pub fn delivery(&self) -> Delivery {
         match self {
-            Self::TooLarge { .. } | Self::Closed { .. } => Delivery::NotDelivered,
+            Self::TooLarge { .. } | Self::Closed { .. } | Self::NoRoom => Delivery::NotDelivered,
             Self::AckLost { delivery, .. } | Self::TimedOut { delivery, .. } => *delivery,
             Self::Refused(_) => Delivery::Delivered,
         }
@@ -180,6 +186,18 @@ pub enum Rejection {
     /// The remote side is shutting down.
     #[error("the remote side is shutting down")]
     ShuttingDown,
+    /// The remote side's policy does not let this peer in.
+    #[error(
+        "this peer is not let in there: have its peer id allowed in the `AcceptPolicy` of the \
+         remote side"
+    )]
+    NotAllowed,
+    /// The remote side lets in only who proves who they are.
+    #[error(
+        "only who proves a peer id is let in there: dial with an identity, over `/tls/p2p/…` or \
+         `/quic-v1/p2p/…`"
+    )]
+    Unproven,
     /// The remote side could not read the opening frame; the text says why.
     #[error("the remote side could not take the opening frame: {0}")]
     BadOpening(Refusal),
@@ -232,6 +250,14 @@ pub enum ConnectError {
         /// The remote endpoint.
         remote: Endpoint,
         /// What the transport says.
+        source: BackendError,
+    },
+    /// Whoever answers there is not, or cannot prove to be, who was dialed.
+    #[error("whoever answers at {remote} is not trusted")]
+    Untrusted {
+        /// The remote endpoint.
+        remote: Endpoint,
+        /// Why not.
         source: BackendError,
     },
     /// Whoever answers there speaks another protocol, or another version of it.

@@ -1,5 +1,6 @@
 //! Core.
 mod allocator;
+mod budget;
 mod close;
 mod connection;
 mod endpoint;
@@ -14,6 +15,8 @@ mod listener;
 mod multiaddr;
 mod network;
 mod pattern;
+mod peer;
+mod policy;
 mod pool;
 mod port;
 mod port_name;
@@ -46,6 +49,8 @@ pub use listener::{
 };
 pub use network::{Acceptor, Handshake, Network, NetworkBuilder, Registration};
 pub use pattern::{PatternError, RoutePattern, Specificity};
+pub use peer::{Peer, PeerId, PeerIdError};
+pub use policy::{AcceptPolicy, Unauthenticated};
 pub use port::Port;
 pub use port_name::{PortName, PortNameError};
 pub use records::{Received, Records};

@@ -20,6 +20,11 @@ pub struct Limits {
     /// How many bytes of records may be un-acked in each direction of a connection. At least
     /// one record of `max_record_len` always fits. Default: 16 MiB.
     pub window_bytes: u64,
+    /// How many bytes of records that came in and have no answer yet a network holds at a
+    /// time, all its connections together. A record beyond that is not taken, and its sender
+    /// gets [`SendError::NoRoom`](crate::SendError::NoRoom). Each connection may hold 64 KiB
+    /// whatever the others hold, so that small records always get through. Default: 1 GiB.
+    pub memory: usize,
     /// How long a connect may take in all, names and handshakes included. Default: 20 s.
     pub connect_time: Duration,
     /// How long a remote may take over its part of a handshake. Default: 10 s.
@@ -49,6 +54,7 @@ impl Default for Limits {
             max_ack_len: 64 << 10,
             window_records: 1024,
             window_bytes: 16 << 20,
+            memory: 1 << 30,
             connect_time: Duration::from_secs(20),
             handshake_time: Duration::from_secs(10),
             accept_time: Duration::from_secs(60),
@@ -82,6 +88,7 @@ setters! {
     with_max_ack_len sets max_ack_len: usize;
     with_window_records sets window_records: u32;
     with_window_bytes sets window_bytes: u64;
+    with_memory sets memory: usize;
     with_connect_time sets connect_time: Duration;
     with_handshake_time sets handshake_time: Duration;
     with_accept_time sets accept_time: Duration;
@@ -107,6 +114,8 @@ impl Limits {
         self.max_ack_len = self.max_ack_len.min(Self::MAX_FRAME_LEN);
         self.window_records = self.window_records.clamp(1, Self::MAX_WINDOW_RECORDS);
         self.window_bytes = self.window_bytes.max(self.max_record_len as u64);
+        // Else the longest record could never come in.
+        self.memory = self.memory.max(self.max_record_len);
         self.keepalive_time = self.keepalive_time.max(Duration::from_millis(1));
         self.idle_time = self.idle_time.max(self.keepalive_time);
         self

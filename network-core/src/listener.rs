@@ -1,6 +1,6 @@
 //! Who decides over inbound connections.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +9,7 @@ use crate::{
     endpoint::Endpoint,
     error::AttemptOver,
     handler::{AnyHandler, ConnectionHandler},
+    peer::Peer,
     port::Port,
     records::Records,
     refusal::Refusal,
@@ -21,14 +22,32 @@ use crate::{
 pub struct Attempt {
     /// The endpoint that was dialed: the port's own, or a longer one that starts with it.
     pub local: Endpoint,
-    /// Who dials. What it says of itself is not verified.
+    /// The endpoint of who dials. The part that names a port is its own word.
     pub remote: Endpoint,
+    /// Who dials, as far as the transport has proved it.
+    pub peer: Option<Peer>,
+    /// Where it comes from, if the transport has such addresses.
+    pub source: Option<SocketAddr>,
 }
 
 impl Attempt {
     /// An attempt on `local` by `remote`.
     pub fn new(local: Endpoint, remote: Endpoint) -> Self {
-        Self { local, remote }
+        Self { local, remote, peer: None, source: None }
+    }
+
+    /// Says who the transport has proved it to be.
+    #[must_use]
+    pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.peer = Some(peer.into());
+        self
+    }
+
+    /// Says where it comes from.
+    #[must_use]
+    pub fn with_source(mut self, source: SocketAddr) -> Self {
+        self.source = Some(source);
+        self
     }
 }
 

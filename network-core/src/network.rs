@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,12 +15,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     allocator::PortAllocator,
+    budget::Budget,
     close::CloseReason,
     endpoint::{Endpoint, EndpointError},
     error::{BindError, NoBackend, RegisterError, Rejection},
     guard::Guarded,
     limits::Limits,
     listener::{Attempt, Listener},
+    policy::{self, AcceptPolicy},
     port::{Membership, Port, PortInner},
     refusal::Refusal,
     router::Router,
@@ -40,6 +43,8 @@ pub(crate) struct NetworkInner {
     limits: Arc<Limits>,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
+    policy: AcceptPolicy,
+    budget: Arc<Budget>,
     down: AtomicBool,
 }
 
@@ -48,6 +53,7 @@ pub(crate) struct NetworkInner {
 #[must_use = "a builder does nothing until it builds"]
 pub struct NetworkBuilder {
     limits: Limits,
+    policy: AcceptPolicy,
     protocols: Vec<Arc<dyn ProtocolImpl>>,
 }
 
@@ -55,6 +61,12 @@ impl NetworkBuilder {
     /// Sets the limits. Values that cannot work are raised to the nearest that can.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets who may connect to the ports of the network.
+    pub fn accept_policy(mut self, policy: AcceptPolicy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -73,13 +85,16 @@ impl NetworkBuilder {
         for protocol in &self.protocols {
             router.register(protocol)?;
         }
+        let limits = self.limits.sane();
         Ok(Network(Arc::new(NetworkInner {
             router: RwLock::new(router),
             ports: DashMap::new(),
             binding: tokio::sync::Mutex::new(()),
-            limits: Arc::new(self.limits.sane()),
+            budget: Budget::new(limits.memory),
+            limits: Arc::new(limits),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
+            policy: self.policy,
             down: AtomicBool::new(false),
         })))
     }
@@ -115,6 +130,11 @@ impl Network {
     /// The limits that apply.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Who may connect, to every port that has no policy of its own.
+    pub fn accept_policy(&self) -> &AcceptPolicy {
+        &self.0.policy
     }
 
     /// Registers a backend at run time, until the guard is dropped.
@@ -207,6 +227,7 @@ impl Network {
             let inner = Arc::new(PortInner::new(
                 Arc::downgrade(&self.0),
                 self.0.limits.clone(),
+                self.0.budget.clone(),
                 backend,
                 name.clone(),
             ));
@@ -292,7 +313,8 @@ impl NetworkInner {
     /// Counts a connection, unless there are too many.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Membership, usize> {
         let max = self.limits.max_connections;
-        Counted::of(self, max, |network| &network.connections).map(Membership::new).ok_or(max)
+        let counted = Counted::of(self, max, |network| &network.connections).ok_or(max)?;
+        Ok(Membership::new(counted))
     }
 
     /// The listening port with the longest name that `dialed` starts with.
@@ -346,6 +368,7 @@ impl Drop for Counted {
 #[must_use = "the handshake counts as long as this lives"]
 pub struct Handshake {
     _counted: Counted,
+    _source: policy::Counted,
 }
 
 /// Core's door for the inbound connections of a backend.
@@ -370,13 +393,16 @@ impl Acceptor {
         &self.limits
     }
 
-    /// Counts a handshake, or `None` if too many are in progress: turn the remote away as
-    /// cheaply as the transport can.
-    pub fn handshake(&self) -> Option<Handshake> {
+    /// Counts a handshake, or `None` if too many are in progress, or if the network's
+    /// [`AcceptPolicy`] takes no more from that source: turn the remote away as cheaply as the
+    /// transport can, before the handshake if it can. Hold what it gives until the attempt is
+    /// decided over.
+    pub fn handshake(&self, source: Option<IpAddr>) -> Option<Handshake> {
         let network = self.network.upgrade()?;
+        let source = network.policy.handshake(source)?;
         let max = self.limits.max_handshakes;
         let counted = Counted::of(&network, max, |network| &network.handshakes)?;
-        Some(Handshake { _counted: counted })
+        Some(Handshake { _counted: counted, _source: source })
     }
 
     /// Asks the listener of the longest listening name that `attempt.local` starts with.
@@ -393,7 +419,15 @@ impl Acceptor {
         }
         let (inner, listener) =
             network.listening(&self.backend, &attempt.local).ok_or(Rejection::NotListening)?;
-        let membership = network.admit().map_err(|_| Rejection::Busy)?;
+        // The network's rate was asked about before the handshake, a port's own was not.
+        let admitted = match inner.policy() {
+            Some(policy) => policy.admit(&attempt, true),
+            None => network.policy.admit(&attempt, false),
+        };
+        let admitted = admitted.inspect_err(|reason| {
+            tracing::debug!(local = %attempt.local, remote = %attempt.remote, %reason, "not let in");
+        })?;
+        let membership = network.admit().map_err(|_| Rejection::Busy)?.under(admitted);
         let port = Port::new(inner.clone(), network);
         let mut undecided = Undecided { listener, port, attempt, decided: false };
         let asking = {

@@ -9,6 +9,7 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
+    budget::Budget,
     close::CloseReason,
     connection::Connection,
     endpoint::{Endpoint, EndpointError},
@@ -18,6 +19,7 @@ use crate::{
     limits::Limits,
     listener::{Attempts, ListenHandler, Listener, PullListener},
     network::{Acceptor, Counted, Network, NetworkInner},
+    policy::{self, AcceptPolicy},
     records::Records,
     refusal::Refusal,
     seam::{ConsumerSlot, Dial, LinkSeed, ProtocolImpl},
@@ -38,6 +40,7 @@ pub struct Port {
 pub(crate) struct PortInner {
     network: Weak<NetworkInner>,
     limits: Arc<Limits>,
+    budget: Arc<Budget>,
     backend: Arc<dyn ProtocolImpl>,
     endpoint: Endpoint,
     state: Mutex<State>,
@@ -51,6 +54,7 @@ pub(crate) struct PortInner {
 struct State {
     revoked: bool,
     listener: Option<Arc<dyn Listener>>,
+    policy: Option<AcceptPolicy>,
     connections: BTreeMap<u64, Weak<Handle>>,
     next_key: u64,
 }
@@ -59,11 +63,18 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Membership {
     _counted: Counted,
+    _admitted: Option<policy::Counted>,
 }
 
 impl Membership {
     pub(crate) fn new(counted: Counted) -> Self {
-        Self { _counted: counted }
+        Self { _counted: counted, _admitted: None }
+    }
+
+    /// That of a connection which a policy let in.
+    pub(crate) fn under(mut self, admitted: policy::Counted) -> Self {
+        self._admitted = Some(admitted);
+        self
     }
 }
 
@@ -180,6 +191,16 @@ impl Port {
                 Err(_) => Err(ConnectError::TimedOut { remote, after }),
             },
         }
+    }
+
+    /// Sets who may connect to this port, instead of what the network's policy says; `None`
+    /// for the network's again. It holds for attempts from now on: connections that are open
+    /// stay.
+    ///
+    /// Ports may share a socket, and which one is dialed is known after the handshake. So the
+    /// network's policy still bounds handshakes and their rate.
+    pub fn set_accept_policy(&self, policy: Option<AcceptPolicy>) {
+        self.inner.state.lock().policy = policy;
     }
 
     /// Takes inbound connections; the listener decides over each. A listener that was there
@@ -362,12 +383,14 @@ impl PortInner {
     pub(crate) fn new(
         network: Weak<NetworkInner>,
         limits: Arc<Limits>,
+        budget: Arc<Budget>,
         backend: Arc<dyn ProtocolImpl>,
         endpoint: Endpoint,
     ) -> Self {
         Self {
             network,
             limits,
+            budget,
             backend,
             endpoint,
             state: Mutex::default(),
@@ -380,6 +403,10 @@ impl PortInner {
         &self.limits
     }
 
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     pub(crate) fn backend(&self) -> &Arc<dyn ProtocolImpl> {
         &self.backend
     }
@@ -387,6 +414,11 @@ impl PortInner {
     pub(crate) fn listener(&self) -> Option<Arc<dyn Listener>> {
         let state = self.state.lock();
         if state.revoked { None } else { state.listener.clone() }
+    }
+
+    /// Its own policy, if it has one.
+    pub(crate) fn policy(&self) -> Option<AcceptPolicy> {
+        self.state.lock().policy.clone()
     }
 
     /// Keeps track of a connection, unless the port was revoked.

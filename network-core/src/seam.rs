@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
+    budget::Share,
     close::{CloseReason, Delivery},
     connection::Connection,
     endpoint::Endpoint,
@@ -34,6 +35,7 @@ use crate::{
     limits::Limits,
     network::Acceptor,
     pattern::RoutePattern,
+    peer::Peer,
     port::{Membership, PortInner},
     serve::ServeFuture,
     shared::{Handle, Shared},
@@ -239,6 +241,8 @@ pub struct LinkInfo {
     pub window_records: u32,
     /// How many bytes of records may be un-acked on the way out.
     pub window_bytes: u64,
+    /// Who the remote side is, as far as the transport has proved it.
+    pub peer: Option<Peer>,
 }
 
 impl LinkInfo {
@@ -251,7 +255,15 @@ impl LinkInfo {
             max_ack_len: limits.max_ack_len,
             window_records: limits.window_records,
             window_bytes: limits.window_bytes,
+            peer: None,
         }
+    }
+
+    /// Says who the transport has proved the remote side to be.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Option<Peer>) -> Self {
+        self.peer = peer;
+        self
     }
 }
 
@@ -279,6 +291,11 @@ impl LinkSeed {
     /// The limits of the network, to be told to the remote side.
     pub fn limits(&self) -> &Limits {
         self.port.limits()
+    }
+
+    /// What the connection may hold of records that came in.
+    pub(crate) fn share(&self) -> Share {
+        Share::new(self.port.budget().clone())
     }
 
     /// The connection as agreed with the remote side; it opens with

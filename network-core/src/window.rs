@@ -29,6 +29,8 @@ pub enum Answer {
     Refused(Refusal),
     /// No handler saw the record, nor will one: the connection is closing.
     Discarded,
+    /// The remote side had no memory for the record: no handler saw it or will see it.
+    NoRoom,
 }
 
 /// The sending half of a connection.
@@ -460,6 +462,7 @@ impl State {
                 self.counts.refusals += 1;
                 Err(SendError::Refused(refusal))
             }
+            Answer::NoRoom => Err(SendError::NoRoom),
             Answer::Discarded => Err(SendError::AckLost {
                 reason: self.closed.clone().unwrap_or(CloseReason::Remote),
                 delivery: Delivery::NotDelivered,

@@ -89,6 +89,16 @@ fn vectors() -> Vec<Vector> {
             "89 6e6574720a 0100 1b00 03 07010004 08130061207465787420697320 6e6f74205554462d38",
             reject(Rejection::BadOpening(Refusal::new("a text is not UTF-8"))),
         ),
+        (
+            "reject-not-allowed",
+            "89 6e6574720a 0100 2400 03 07010005 081c00746869732070656572206973206e6f74206c657420696e2068657265",
+            reject(Rejection::NotAllowed),
+        ),
+        (
+            "reject-unproven",
+            "89 6e6574720a 0100 3000 03 07010006 0828006f6e6c792077686f2070726f76657320612070656572206964206973206c657420696e2068657265",
+            reject(Rejection::Unproven),
+        ),
         ("record", "01 07000100 05000000 68656c6c6f", record("hello".into())),
         ("record-empty", "01 07000100 00000000", record(Bytes::new())),
         ("ack", "02 07000100 05000000 48454c4c4f", ack("HELLO".into())),
@@ -99,6 +109,7 @@ fn vectors() -> Vec<Vector> {
             Message::Frame(Frame::Refused { id, refusal: Refusal::new("déjà vu") }),
         ),
         ("discarded", "04 07000100 00000000", Message::Frame(Frame::Discarded { id })),
+        ("no-room", "09 07000100 00000000", Message::Frame(Frame::NoRoom { id })),
         ("close-intended", "05 02000000 01000000 00", closing(CloseCode::Intended, "", 2)),
         ("close-revoked", "05 00000000 01000000 01", closing(CloseCode::Revoked, "", 0)),
         ("close-shutdown", "05 00000000 01000000 02", closing(CloseCode::Shutdown, "", 0)),
@@ -109,8 +120,8 @@ fn vectors() -> Vec<Vector> {
         ),
         (
             "close-protocol",
-            "05 00000000 15000000 04 756e6b6e6f776e206672616d65206b696e642039",
-            closing(CloseCode::Protocol, "unknown frame kind 9", 0),
+            "05 00000000 15000000 04 756e6b6e6f776e206672616d65206b696e642030",
+            closing(CloseCode::Protocol, "unknown frame kind 0", 0),
         ),
         ("close-timed-out", "05 00000000 01000000 05", closing(CloseCode::TimedOut, "", 0)),
         ("done", "06 00000000 00000000", Message::Frame(Frame::Done)),
@@ -226,6 +237,7 @@ fn put(output: &mut Output, frame: Frame) {
         Frame::Ack { id, payload } => output.ack(id, payload),
         Frame::Refused { id, refusal } => output.refused(id, &refusal),
         Frame::Discarded { id } => output.discarded(id),
+        Frame::NoRoom { id } => output.no_room(id),
         Frame::Close(closing) => output.close(&closing),
         Frame::Done => output.done(),
         Frame::Ping { id } => output.ping(id),
@@ -274,7 +286,7 @@ fn payloads_up_to_the_limit_are_taken_and_none_beyond() {
 
 #[test]
 fn frames_without_a_payload_have_none() {
-    for kind in [4, 6, 7, 8] {
+    for kind in [4, 6, 7, 8, 9] {
         assert!(matches!(decoded(&frame(kind, b"")), Ok(Some(_))));
         let error = FrameError::TooLong { kind, len: 1, max: 0 };
         assert_eq!(decoded(&frame(kind, b"x")), Err(error));
@@ -294,7 +306,7 @@ fn a_limit_of_nothing_still_takes_empty_payloads() {
 
 #[test]
 fn a_header_alone_is_enough_to_refuse_a_frame() {
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=8).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=9).contains(kind)) {
         assert_eq!(decoded(&header(kind, 0, 0)), Err(FrameError::UnknownKind { kind }));
     }
     let len = u32::MAX as usize;
@@ -521,11 +533,40 @@ fn a_message_of_another_kind_is_not_expected() {
 
 #[test]
 fn a_reason_of_a_later_version_is_still_a_no() {
-    for code in 5..=u8::MAX {
+    for code in 7..=u8::MAX {
         let declined = Rejection::Declined(Refusal::new("later"));
         let reply = decode_reply(&mut message(3, &[field(7, &[code]), field(8, b"later")]));
         assert_eq!(reply, Ok(Some(Reply::Reject(declined))));
     }
+}
+
+#[test]
+fn a_record_that_is_skipped_takes_no_memory_and_the_next_frame_is_whole() {
+    let (record, next) = (Bytes::from(vec![7; 200_000]), Bytes::from_static(b"next"));
+    let mut output = Output::default();
+    output.record(5, record.clone());
+    output.record(6, next.clone());
+    let bytes = held(&output);
+    for cut in [HEADER_LEN, HEADER_LEN + 1, 100_000, HEADER_LEN + record.len() - 1] {
+        let limits = FrameLimits { record: 1 << 20, ack: 1 << 10 };
+        let mut input = Input::new(BytesMut::from(&bytes[..cut]), limits);
+        assert_eq!(input.next_frame(), Ok(None));
+        input.skip_record();
+        assert_eq!((input.waiting(), input.skipped()), (0, None));
+        for part in bytes[cut..].chunks(Input::LEAST) {
+            let room = input.prepare();
+            assert!(room.capacity() <= 4 * Input::LEAST, "nothing is kept of it");
+            room.extend_from_slice(part);
+            if let Some(skipped) = input.skipped() {
+                assert_eq!(skipped, (5, record.len()));
+            }
+        }
+        assert_eq!(input.next_frame(), Ok(Some(Frame::Record { id: 6, payload: next.clone() })));
+    }
+    // Only a record can be skipped, and only one that has begun.
+    let mut input = Input::new(BytesMut::new(), LIMITS);
+    input.skip_record();
+    assert_eq!(input.skipped(), None);
 }
 
 #[test]
@@ -643,6 +684,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             .prop_map(|(id, payload)| Frame::Ack { id, payload }),
         1 => (any::<u32>(), text()).prop_map(|(id, refusal)| Frame::Refused { id, refusal }),
         1 => any::<u32>().prop_map(|id| Frame::Discarded { id }),
+        1 => any::<u32>().prop_map(|id| Frame::NoRoom { id }),
         1 => (code, text(), any::<u32>())
             .prop_map(|(code, text, unacked)| Frame::Close(Closing { code, text, unacked })),
         1 => Just(Frame::Done),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use network_core::{
     Acceptor, Attempt, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint,
-    LinkInfo, ProtocolImpl, Rejection, RoutePattern,
+    LinkInfo, Peer, PeerId, ProtocolImpl, Rejection, RoutePattern,
 };
 
 use crate::link;
@@ -27,14 +27,22 @@ pub struct Loopback {
     hub: Arc<Hub>,
     patterns: Vec<RoutePattern>,
     instance_prefix: Arc<str>,
+    peer: Option<PeerId>,
 }
 
 #[derive(Default)]
 struct Hub {
     bound: DashMap<Endpoint, ()>,
-    listening: DashMap<Endpoint, Acceptor>,
+    listening: DashMap<Endpoint, Listening>,
     next_name: AtomicU64,
     next_instance: AtomicU64,
+}
+
+/// Who takes connections for an endpoint, and who that is.
+#[derive(Clone)]
+struct Listening {
+    acceptor: Acceptor,
+    peer: Option<PeerId>,
 }
 
 /// The name is bound by another network that shares this loopback.
@@ -46,7 +54,7 @@ impl Loopback {
     /// A loopback of its own, at `/local`.
     pub fn new() -> Self {
         let patterns = "/local".parse().into_iter().collect();
-        Self { hub: Arc::default(), patterns, instance_prefix: "nonce/".into() }
+        Self { hub: Arc::default(), patterns, instance_prefix: "nonce/".into(), peer: None }
     }
 
     /// Takes these endpoints instead of `/local`: to stand in for another backend in tests.
@@ -61,6 +69,15 @@ impl Loopback {
     #[must_use]
     pub fn with_instance_prefix(mut self, prefix: &str) -> Self {
         self.instance_prefix = prefix.into();
+        self
+    }
+
+    /// Whose loopback this clone is: the other side of its connections is told so, as if a
+    /// handshake had proved it. So a test in process can decide by peers. There is nothing to
+    /// prove inside one process: whoever has the clone is that peer.
+    #[must_use]
+    pub fn with_peer(mut self, peer: PeerId) -> Self {
+        self.peer = Some(peer);
         self
     }
 
@@ -117,7 +134,7 @@ impl ProtocolImpl for Loopback {
     }
 
     async fn listen(&self, local: &Endpoint, acceptor: Acceptor) -> Result<(), BackendError> {
-        self.hub.listening.insert(local.clone(), acceptor);
+        self.hub.listening.insert(local.clone(), Listening { acceptor, peer: self.peer });
         Ok(())
     }
 
@@ -130,19 +147,21 @@ impl ProtocolImpl for Loopback {
         let failed =
             |source| ConnectError::Backend { remote: remote.clone(), protocol: "loopback", source };
         let rejected = |reason| ConnectError::Rejected { remote: remote.clone(), reason };
-        let listening = |prefix| self.hub.listening.get(prefix).map(|found| found.value().clone());
-        let acceptor = remote
-            .prefixes()
-            .find_map(listening)
-            .ok_or_else(|| rejected(Rejection::NotListening))?;
+        let found = |prefix| self.hub.listening.get(prefix).map(|found| found.value().clone());
+        let listening =
+            remote.prefixes().find_map(found).ok_or_else(|| rejected(Rejection::NotListening))?;
         let client = self.instance_of(&local).map_err(failed)?;
         let server = self.instance_of(&remote).map_err(failed)?;
-        let attempt = Attempt::new(server.clone(), client.clone());
-        let accepted = acceptor.attempt(attempt).await.map_err(rejected)?;
+        let mut attempt = Attempt::new(server.clone(), client.clone());
+        attempt.peer = self.peer.map(Peer::Id);
+        let accepted = listening.acceptor.attempt(attempt).await.map_err(rejected)?;
 
         let limits = smaller(seed.limits(), accepted.limits());
-        let dialed = seed.agree(LinkInfo::symmetric(client.clone(), server.clone(), &limits));
-        let accepted = accepted.agree(LinkInfo::symmetric(server, client, &limits));
+        let dialed = LinkInfo::symmetric(client.clone(), server.clone(), &limits)
+            .with_peer(listening.peer.map(Peer::Id));
+        let theirs =
+            LinkInfo::symmetric(server, client, &limits).with_peer(self.peer.map(Peer::Id));
+        let (dialed, accepted) = (seed.agree(dialed), accepted.agree(theirs));
         link::join(dialed, accepted, limits.close_time).map_err(|refused| match refused {
             link::Refused::Dialing => ConnectError::Revoked { local: local.clone() },
             link::Refused::Accepting => rejected(Rejection::NotListening),

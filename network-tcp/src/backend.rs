@@ -18,22 +18,60 @@ use network_core::{
 };
 use tokio::net::{TcpStream, lookup_host};
 
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::{
-    address::{Address, AddressError, Family, Host, endpoint_of, with_path},
-    socket::Socket,
+    address::{Address, AddressError, Family, Host, Security, endpoint_of, with_path},
+    socket::{Opening, Socket},
 };
 
-/// The TCP backend: records over plain TCP, `/tcp` without `/tls`.
+/// The TCP backend: records over TCP, plain or over TLS.
 #[derive(Debug, Default)]
 pub struct Tcp {
+    #[cfg(feature = "tls")]
+    tls: Option<network_tls::Tls>,
     sockets: Mutex<HashMap<SocketAddr, Arc<Socket>>>,
     next_name: AtomicU64,
 }
 
 impl Tcp {
-    /// A backend without any ports.
+    /// How many ports may share one socket.
+    pub const MAX_PORTS_PER_SOCKET: usize = 4_096;
+
+    /// A backend without any ports, for plain TCP.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Speaks TLS where an endpoint asks for it, with `/tls` or `/tls/p2p/PEER`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: network_tls::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self, endpoint: &Endpoint) -> Result<&network_tls::Tls, AddressError> {
+        self.tls.as_ref().ok_or_else(|| AddressError::NoTls(endpoint.clone()))
+    }
+
+    /// How connections begin that come in for an endpoint, and what that is called.
+    fn opening(
+        &self,
+        wanted: Security,
+        endpoint: &Endpoint,
+    ) -> Result<(Opening, Security), BackendError> {
+        if wanted == Security::Plain {
+            return Ok((Opening::Plain, Security::Plain));
+        }
+        #[cfg(feature = "tls")]
+        {
+            let (listening, security) = tls::Listening::new(self.tls(endpoint)?, wanted, endpoint)?;
+            Ok((Opening::Tls(listening), security))
+        }
+        #[cfg(not(feature = "tls"))]
+        Err(AddressError::NoTls(endpoint.clone()).into())
     }
 
     fn sockets(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Socket>>> {
@@ -77,12 +115,21 @@ impl ProtocolImpl for Tcp {
             return Err(AddressError::NameToBind(wanted.clone()).into());
         };
         let wanted_address = SocketAddr::new(ip, address.port);
+        let (opening, security) = self.opening(address.security, wanted)?;
         let mut sockets = self.sockets();
         let shared = if address.port == 0 { None } else { sockets.get(&wanted_address).cloned() };
         let socket = match shared {
-            Some(socket) => socket,
-            None => Arc::new(Socket::bind(wanted_address).map_err(|error| told(error, wanted))?),
+            Some(socket) if socket.security() == security => socket,
+            Some(_) => return Err(AddressError::OtherSecurity(wanted.clone()).into()),
+            None => {
+                let bound = Socket::bind(wanted_address, opening, security);
+                Arc::new(bound.map_err(|error| told(error, wanted))?)
+            }
         };
+        let (count, max) = (socket.ports() + 1, Self::MAX_PORTS_PER_SOCKET);
+        if count > max {
+            return Err(AddressError::TooManyPorts { endpoint: wanted.clone(), count, max }.into());
+        }
         let mut path = address.path.clone();
         let port = loop {
             if address.path.ends_with('/') {
@@ -120,6 +167,19 @@ impl ProtocolImpl for Tcp {
         if to.port == 0 {
             return Err(failed(AddressError::NoPort(remote.clone()).into()));
         }
+        #[cfg(not(feature = "tls"))]
+        if to.security != Security::Plain {
+            return Err(failed(AddressError::NoTls(remote.clone()).into()));
+        }
+        #[cfg(feature = "tls")]
+        let dialer = match to.security {
+            Security::Plain => None,
+            _ => {
+                let tls = self.tls(&remote).map_err(|error| failed(error.into()))?;
+                let dialer = tls::Dialer::new(tls, &to, &remote);
+                Some(dialer.map_err(|error| failed(error.into()))?)
+            }
+        };
         let stream = open(&to, &remote).await.map_err(|error| ConnectError::Unreachable {
             remote: remote.clone(),
             source: error.into(),
@@ -127,10 +187,16 @@ impl ProtocolImpl for Tcp {
         // Without it small frames would wait for acks of the kernel.
         let _ = stream.set_nodelay(true);
         let own = stream.local_addr().map_err(|error| failed(error.into()))?;
-        let local = endpoint_of(own)
+        let local = endpoint_of(own, self.own_security(to.security))
             .and_then(|transport| with_path(&transport, &from.path))
             .map_err(|error| failed(error.into()))?;
-        let dialing = Dialing { local, remote, to: to.path, from: from.path };
+        let dialing =
+            Dialing { local, remote: remote.clone(), to: to.path, from: from.path, peer: None };
+        #[cfg(feature = "tls")]
+        if let Some(dialer) = dialer {
+            let (stream, peer) = dialer.dial(stream, &remote).await?;
+            return stream::dial(stream, seed, Dialing { peer, ..dialing }).await;
+        }
         stream::dial(stream, seed, dialing).await
     }
 
@@ -148,6 +214,18 @@ impl ProtocolImpl for Tcp {
         for socket in sockets.values() {
             socket.close().await;
         }
+    }
+}
+
+impl Tcp {
+    /// What this side of a connection shows that is secured so at the other.
+    fn own_security(&self, remote: Security) -> Security {
+        #[cfg(feature = "tls")]
+        if let (Security::Peer(_), Some(tls)) = (remote, &self.tls) {
+            let own = tls.identity().map(|identity| Security::Peer(identity.peer_id()));
+            return own.unwrap_or(Security::Named);
+        }
+        remote
     }
 }
 

@@ -25,6 +25,8 @@
 mod address;
 mod backend;
 mod socket;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use address::AddressError;
 pub use backend::Tcp;

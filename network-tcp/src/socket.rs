@@ -2,20 +2,22 @@
 
 use std::{
     collections::HashSet,
-    io, mem,
+    fmt, io, mem,
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use network_core::{Acceptor, Attempt, Endpoint, EndpointError, stream};
+use network_core::{Acceptor, Attempt, BackendError, Endpoint, PeerId, stream, wire::Hello};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
-use crate::address::{endpoint_of, with_path};
+use crate::address::{AddressError, Security, endpoint_of, with_path};
+#[cfg(feature = "tls")]
+use crate::tls;
 
 /// How many connections may wait in the kernel to be taken.
 const BACKLOG: i32 = 1024;
@@ -27,7 +29,22 @@ const BREATHER: Duration = Duration::from_millis(50);
 pub(crate) struct Socket {
     address: SocketAddr,
     transport: Endpoint,
+    security: Security,
+    opening: Arc<Opening>,
     state: Mutex<State>,
+}
+
+/// How the connections of a socket begin.
+pub(crate) enum Opening {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(tls::Listening),
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opening")
+    }
 }
 
 #[derive(Debug)]
@@ -46,7 +63,11 @@ enum Stage {
 
 impl Socket {
     /// Reserves an address; port 0 takes a free one.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(
+        address: SocketAddr,
+        opening: Opening,
+        security: Security,
+    ) -> io::Result<Self> {
         let socket =
             RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Else a restart would wait for connections of the last run that the kernel keeps.
@@ -57,9 +78,10 @@ impl Socket {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let transport = endpoint_of(address).map_err(io::Error::other)?;
+        let transport = endpoint_of(address, security).map_err(io::Error::other)?;
         let state = State { ports: HashSet::new(), stage: Stage::Bound(socket) };
-        Ok(Self { address, transport, state: Mutex::new(state) })
+        let (opening, state) = (Arc::new(opening), Mutex::new(state));
+        Ok(Self { address, transport, security, opening, state })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -68,6 +90,15 @@ impl Socket {
 
     pub(crate) fn transport(&self) -> &Endpoint {
         &self.transport
+    }
+
+    pub(crate) fn security(&self) -> Security {
+        self.security
+    }
+
+    /// How many ports share it.
+    pub(crate) fn ports(&self) -> usize {
+        self.lock().ports.len()
     }
 
     /// Adds a port; false if it is there already.
@@ -98,7 +129,13 @@ impl Socket {
             return Err(error);
         }
         let listener = TcpListener::from_std(socket.into())?;
-        let taking = tokio::spawn(take_connections(listener, self.transport.clone(), acceptor));
+        let taker = Taker {
+            transport: self.transport.clone(),
+            security: self.security,
+            opening: self.opening.clone(),
+            acceptor,
+        };
+        let taking = tokio::spawn(take_connections(listener, taker));
         state.stage = Stage::Listening(taking);
         Ok(())
     }
@@ -126,43 +163,88 @@ impl Drop for Socket {
     }
 }
 
-async fn take_connections(listener: TcpListener, transport: Endpoint, acceptor: Acceptor) {
+/// What every connection of a socket needs.
+#[derive(Clone)]
+struct Taker {
+    transport: Endpoint,
+    security: Security,
+    opening: Arc<Opening>,
+    acceptor: Acceptor,
+}
+
+async fn take_connections(listener: TcpListener, taker: Taker) {
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the connection went away again: neither is for ever.
-                tracing::debug!(%transport, %error, "cannot take a connection");
+                tracing::debug!(transport = %taker.transport, %error, "cannot take a connection");
                 tokio::time::sleep(BREATHER).await;
                 continue;
             }
         };
         // Over the limit the connection is dropped unread: anything else would cost more.
-        let Some(handshake) = acceptor.handshake() else {
+        let Some(handshake) = taker.acceptor.handshake(Some(from.ip())) else {
             continue;
         };
-        let (transport, acceptor) = (transport.clone(), acceptor.clone());
+        let taker = taker.clone();
         tokio::spawn(async move {
             let _handshake = handshake;
-            if let Err(rejection) = take_connection(stream, from, transport, &acceptor).await {
-                tracing::debug!(%from, %rejection, "turned down");
+            if let Err(reason) = taker.take(stream, from).await {
+                tracing::debug!(%from, reason, "turned down");
             }
         });
     }
 }
 
-async fn take_connection(
-    stream: TcpStream,
-    from: SocketAddr,
-    transport: Endpoint,
-    acceptor: &Acceptor,
-) -> Result<(), network_core::Rejection> {
-    // Without it small frames would wait for acks of the kernel; with it missing, they are slow.
-    let _ = stream.set_nodelay(true);
-    let attempt_of = |hello: &network_core::wire::Hello| -> Result<Attempt, EndpointError> {
-        let local = with_path(&transport, &hello.to)?;
-        let remote = with_path(&endpoint_of(from)?, &hello.from)?;
-        Ok(Attempt::new(local, remote))
-    };
-    stream::accept(stream, acceptor, attempt_of).await.map(drop)
+impl Taker {
+    async fn take(&self, stream: TcpStream, from: SocketAddr) -> Result<(), String> {
+        // Without it small frames would wait for acks of the kernel; with it missing, they are
+        // slow.
+        let _ = stream.set_nodelay(true);
+        let taken = match &*self.opening {
+            Opening::Plain => {
+                stream::accept(stream, &self.acceptor, |hello| self.attempt(hello, from, None))
+                    .await
+            }
+            #[cfg(feature = "tls")]
+            Opening::Tls(listening) => {
+                let within = self.acceptor.limits().handshake_time;
+                let handshake = tokio::time::timeout(within, listening.accept(stream)).await;
+                let (stream, peer) = handshake
+                    .map_err(|_| "its TLS handshake took too long".to_owned())?
+                    .map_err(|error| format!("its TLS handshake failed: {error}"))?;
+                stream::accept(stream, &self.acceptor, |hello| self.attempt(hello, from, peer))
+                    .await
+            }
+        };
+        taken.map(drop).map_err(|rejection| rejection.to_string())
+    }
+
+    /// Who dials what. Only the names of ports are the dialer's own word.
+    fn attempt(
+        &self,
+        hello: &Hello,
+        from: SocketAddr,
+        peer: Option<PeerId>,
+    ) -> Result<Attempt, BackendError> {
+        let security = match (self.security, peer) {
+            (Security::Plain, _) => Security::Plain,
+            (_, Some(peer)) => Security::Peer(peer),
+            (_, None) => Security::Named,
+        };
+        let local = with_path(&self.transport, name(&hello.to)?)?;
+        let remote = with_path(&endpoint_of(from, security)?, name(&hello.from)?)?;
+        let attempt = Attempt::new(local, remote).with_source(from);
+        Ok(match peer {
+            Some(peer) => attempt.with_peer(peer),
+            None => attempt,
+        })
+    }
+}
+
+/// What a dialer may name: a port. Anything else could pass for what the transport has proved.
+fn name(path: &str) -> Result<&str, AddressError> {
+    let names_a_port = path.is_empty() || path == "/port" || path.starts_with("/port/");
+    if names_a_port { Ok(path) } else { Err(AddressError::NotAName(path.to_owned())) }
 }

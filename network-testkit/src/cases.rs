@@ -96,6 +96,16 @@ macro_rules! __list {
                 too_many_handshakes_are_turned_away [wire];
                 a_port_can_listen_and_connect_in_one_network;
             }
+            admission {
+                both_ends_know_who_the_other_is_or_neither_does;
+                a_listener_sees_whom_the_connection_then_names;
+                who_is_denied_is_told_so_and_the_listener_is_not_asked;
+                the_networks_policy_holds_for_its_ports;
+                only_who_proves_a_peer_id_comes_in_where_that_is_asked_for;
+                no_more_connections_than_a_cap_are_open;
+                a_peer_and_a_source_have_no_more_than_their_share;
+                a_place_is_given_back_whatever_ends_an_attempt;
+            }
             records {
                 arrive_in_order [ordered];
                 sizes_from_zero_to_the_limit;

@@ -4,22 +4,26 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 
 use super::frame::{Input, Output};
+use super::wire::Stream;
 
-pub(super) struct Duplex {
-    stream: TcpStream,
+pub(super) struct Duplex<S> {
+    stream: S,
     pub(super) input: Input,
     pub(super) output: Output,
+    flushed: bool,
 }
 
-impl Duplex {
-    pub(super) async fn connect(address: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, input: Input::new(), output: Output::default() })
+impl<S: Stream> Duplex<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, input: Input::new(), output: Output::default(), flushed: true }
+    }
+
+    /// Whether nothing is left to write.
+    pub(super) fn is_written(&self) -> bool {
+        self.output.is_empty() && self.flushed
     }
 
     /// Writes what waits, as far as the stream takes it.
@@ -30,6 +34,11 @@ impl Duplex {
             let stream = Pin::new(&mut self.stream);
             let written = ready!(stream.poll_write_vectored(cx, &slices[..set]))?;
             self.output.written(written);
+            self.flushed = false;
+        }
+        if !self.flushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.flushed = true;
         }
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! `tcp-handler`: the fastest client found that answers every `send` with its own future, against
+//! `tcp-handler`, and `tls-handler` over TLS: the fastest client found that answers every `send` with its own future, against
 //! a server whose asynchronous handler gets owned bytes.
 //!
 //! Senders frame their record straight into a shared output under a short lock, and take
@@ -16,31 +16,48 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 
 use super::duplex::Duplex;
 use super::frame::{self, Output};
 use super::server::{Ack, Handler, answer_through, listen};
+use super::wire::{Plain, Secured, Stream, Wire};
 use crate::peer::{Client, Peer, Result};
 
-pub(crate) struct TcpHandler;
+/// The exchange over plain TCP.
+pub(crate) type TcpHandler = Over<Plain>;
 
-impl Peer for TcpHandler {
-    const NAME: &'static str = "tcp-handler";
+/// The exchange over TLS.
+pub(crate) type TlsHandler = Over<Secured>;
+
+pub(crate) struct Over<W> {
+    wire: Arc<W>,
+}
+
+impl<W: Wire> Peer for Over<W> {
+    const NAME: &'static str = W::NAME;
 
     type Client = Exchange;
 
     async fn start() -> Result<Self> {
-        Ok(Self)
+        Ok(Self { wire: Arc::new(W::new()) })
     }
 
     async fn serve(&self) -> Result<String> {
-        let handler: Arc<dyn Handler> = Arc::new(Ack);
-        listen(move |stream| answer_through(stream, handler.clone())).await
+        let (handler, wire): (Arc<dyn Handler>, _) = (Arc::new(Ack), self.wire.clone());
+        let answer = move |stream| {
+            let (handler, wire) = (handler.clone(), wire.clone());
+            async move { answer_through(wire.accept(stream).await?, handler).await }
+        };
+        Ok(self.wire.address(listen(answer).await?))
     }
 
     async fn connect(&self, address: &str) -> Result<Exchange> {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        tokio::spawn(drive(Duplex::connect(address).await?, shared.clone()));
+        let stream = TcpStream::connect(self.wire.socket(address)).await?;
+        stream.set_nodelay(true)?;
+        let duplex = Duplex::new(self.wire.dial(stream, address).await?);
+        tokio::spawn(drive(duplex, shared.clone()));
         Ok(Exchange { shared })
     }
 }
@@ -153,7 +170,7 @@ impl Future for Acked<'_> {
 /// New records are not written at once while others are un-acked: first the driver
 /// goes once to the back of the runtime's queue, so that all senders which the last acks
 /// woke can add theirs. Without that turn, senders on tasks of their own get a write each.
-async fn drive(mut duplex: Duplex, shared: Arc<Mutex<Shared>>) {
+async fn drive<S: Stream>(mut duplex: Duplex<S>, shared: Arc<Mutex<Shared>>) {
     let mut woken = Vec::new();
     let mut gathered = false;
     // However it ends, the senders learn that the connection is closed.
@@ -184,7 +201,7 @@ async fn drive(mut duplex: Duplex, shared: Arc<Mutex<Shared>>) {
                     return Poll::Pending;
                 }
             }
-            let wrote = !duplex.output.is_empty() && duplex.poll_write(cx)?.is_ready();
+            let wrote = !duplex.is_written() && duplex.poll_write(cx)?.is_ready();
             if !wrote && !read {
                 return Poll::Pending;
             }

@@ -6,7 +6,8 @@ mod exchange;
 mod frame;
 mod pipe;
 mod server;
+mod wire;
 
 pub(crate) use channel::Channel;
-pub(crate) use exchange::TcpHandler;
+pub(crate) use exchange::{TcpHandler, TlsHandler};
 pub(crate) use pipe::TcpPipe;

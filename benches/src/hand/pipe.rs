@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::duplex::Duplex;
@@ -31,11 +32,13 @@ impl Peer for TcpPipe {
     }
 
     async fn connect(&self, address: &str) -> Result<Pipe> {
-        Ok(Pipe(Mutex::new(Duplex::connect(address).await?)))
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Pipe(Mutex::new(Duplex::new(stream))))
     }
 }
 
-pub(crate) struct Pipe(Mutex<Duplex>);
+pub(crate) struct Pipe(Mutex<Duplex<TcpStream>>);
 
 impl Client for Pipe {
     async fn send(&self, record: Bytes) -> Result<Bytes> {
@@ -78,7 +81,7 @@ impl Flow<'_> {
     fn poll_turn(
         &mut self,
         cx: &mut Context<'_>,
-        duplex: &mut Duplex,
+        duplex: &mut Duplex<TcpStream>,
         tally: &Tally,
     ) -> Poll<Result<u64>> {
         let wanted = if tally.stopped() { 0 } else { self.width };

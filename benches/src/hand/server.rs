@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::frame::{self, HEADER, Input, Output};
+use super::wire::Stream;
 use crate::peer::{Result, ack, look_at};
 
 /// An asynchronous handler behind a trait object, as every server has one in the end.
@@ -44,7 +45,7 @@ where
 ///
 /// All records that one read brings are handled before their acks are written together.
 pub(super) async fn answer_through(
-    mut stream: TcpStream,
+    mut stream: impl Stream,
     handler: impl AsRef<dyn Handler>,
 ) -> io::Result<()> {
     let handler = handler.as_ref();
@@ -65,6 +66,7 @@ pub(super) async fn answer_through(
             let written = stream.write_vectored(&slices[..set]).await?;
             acks.written(written);
         }
+        stream.flush().await?;
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::{
 
 use super::link::{Load, Shared, inbound_id};
 use crate::{
+    budget::Share,
     close::{CloseReason, Delivery},
     flag::Flag,
     limits::Limits,
@@ -62,6 +63,8 @@ pub(super) struct Driver<S> {
     /// How much the peer may have un-acked, and how much it has.
     granted: Load,
     used: Load,
+    /// The memory that records without an answer take.
+    share: Share,
     /// How many senders the last acks woke, until their next records are gathered.
     woken: u32,
     pong: Option<u32>,
@@ -147,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         shared: Arc<Shared>,
         events: LinkEvents,
         limits: &Limits,
+        share: Share,
     ) -> Self {
         let frames = FrameLimits { record: limits.max_record_len, ack: limits.max_ack_len };
         Self {
@@ -163,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             acked: Vec::new(),
             granted: Load { records: limits.window_records, bytes: limits.window_bytes },
             used: Load::default(),
+            share,
             woken: 0,
             pong: None,
             heard_close: None,
@@ -252,10 +257,35 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     }
 
     fn take_frames(&mut self) -> Result<(), Fault> {
-        while let Some(frame) = self.input.next_frame().map_err(Fault::protocol)? {
-            self.take_in(frame)?;
+        loop {
+            if let Some((id, len)) = self.input.skipped() {
+                let record = self.count_record(id, len)?;
+                self.shared.lock().push_answer(record, Answer::NoRoom);
+            }
+            match self.input.next_frame().map_err(Fault::protocol)? {
+                Some(frame) => self.take_in(frame)?,
+                None => break,
+            }
+        }
+        // A large record is coming in: is there memory for it?
+        let coming = self.input.waiting();
+        if coming > Share::FREE && !self.share.cover(self.used.bytes as usize + coming) {
+            self.input.skip_record();
         }
         Ok(())
+    }
+
+    /// Counts a record against the window.
+    fn count_record(&mut self, id: u32, len: usize) -> Result<RecordId, Fault> {
+        if self.heard_close.is_some() {
+            return Err(Fault::protocol("a record after its close"));
+        }
+        self.used.records += 1;
+        self.used.bytes += len as u64;
+        if self.used.records > self.granted.records || self.used.bytes > self.granted.bytes {
+            return Err(Fault::protocol("more un-acked records than its window"));
+        }
+        Ok(inbound_id(id, len))
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Fault> {
@@ -264,20 +294,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         }
         match frame {
             Frame::Record { id, payload } => {
-                if self.heard_close.is_some() {
-                    return Err(Fault::protocol("a record after its close"));
+                let record = self.count_record(id, payload.len())?;
+                if self.share.cover(self.used.bytes as usize) {
+                    self.events.record(record, payload);
+                } else {
+                    self.shared.lock().push_answer(record, Answer::NoRoom);
                 }
-                self.used.records += 1;
-                self.used.bytes += payload.len() as u64;
-                if self.used.records > self.granted.records || self.used.bytes > self.granted.bytes
-                {
-                    return Err(Fault::protocol("more un-acked records than its window"));
-                }
-                self.events.record(inbound_id(id, payload.len()), payload);
             }
             Frame::Ack { id, payload } => self.answered(id, Answer::Ack(payload)),
             Frame::Refused { id, refusal } => self.answered(id, Answer::Refused(refusal)),
             Frame::Discarded { id } => self.answered(id, Answer::Discarded),
+            Frame::NoRoom { id } => self.answered(id, Answer::NoRoom),
             Frame::Close(closing) => {
                 if self.heard_close.is_some() {
                     return Err(Fault::protocol("a second close"));
@@ -367,6 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let answered = mem::take(&mut state.answered);
         self.used.records = self.used.records.saturating_sub(answered.records);
         self.used.bytes = self.used.bytes.saturating_sub(answered.bytes);
+        self.share.uncover(self.used.bytes as usize + self.input.waiting());
         Poll::Ready(())
     }
 
@@ -457,10 +485,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     }
 }
 
-/// Tells a peer that broke the protocol what it did, as far as it listens: for a moment and
-/// for so many bytes, and no longer. What else it sends is thrown away; without reading on,
+/// Says the last word to a peer, such as what it did that breaks the protocol, as far as it
+/// listens: for a moment and for so many bytes, and no longer. What else it sends is thrown away; without reading on,
 /// the reset of the socket could overtake the word.
-async fn part<S>(mut stream: S, mut output: Output, close_time: Duration)
+pub(super) async fn part<S>(mut stream: S, mut output: Output, close_time: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

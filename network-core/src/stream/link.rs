@@ -66,6 +66,7 @@ impl State {
             Answer::Ack(ack) => self.output.ack(id, ack),
             Answer::Refused(refusal) => self.output.refused(id, &refusal),
             Answer::Discarded => self.output.discarded(id),
+            Answer::NoRoom => self.output.no_room(id),
         }
         self.answered.records += 1;
         self.answered.bytes += u64::from(len);

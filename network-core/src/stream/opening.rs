@@ -9,20 +9,23 @@ use tokio::{
 };
 
 use super::{
-    driver::{Driver, Running},
+    driver::{Driver, Running, part},
     link::{Shared, StreamLink},
 };
 use crate::{
+    close::CloseReason,
     connection::Connection,
-    endpoint::{Endpoint, EndpointError},
+    endpoint::Endpoint,
     error::{ConnectError, Rejection},
     limits::Limits,
     listener::Attempt,
     network::Acceptor,
+    peer::Peer,
     refusal::Refusal,
     seam::{LinkInfo, LinkSeed, PortRevoked},
     wire::{
-        Hello, Input, MAX_OPENING_LEN, OpeningError, Reply, Welcome, decode_hello, decode_reply,
+        Closing, Hello, Input, MAX_OPENING_LEN, OpeningError, Output, Reply, Welcome, decode_hello,
+        decode_reply,
     },
 };
 
@@ -37,6 +40,8 @@ pub struct Dialing {
     pub to: String,
     /// What this side's port is called, in the same terms, or empty.
     pub from: String,
+    /// Who the remote side is, as far as the transport has proved it.
+    pub peer: Option<Peer>,
 }
 
 /// Opens a connection over a stream that was dialed, and spawns its driver.
@@ -55,7 +60,7 @@ pub async fn dial<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Dialing { local, remote, to, from } = dialing;
+    let Dialing { local, remote, to, from, peer } = dialing;
     let limits = seed.limits().clone();
     let hello = Hello { to, from, takes: Welcome::of(&limits) };
     let mut input = BytesMut::new();
@@ -80,7 +85,7 @@ where
     match reply {
         Reply::Reject(reason) => Err(ConnectError::Rejected { remote, reason }),
         Reply::Welcome(welcome) => {
-            let info = agreed(local.clone(), remote, &limits, welcome);
+            let info = agreed(local.clone(), remote, &limits, welcome).with_peer(peer);
             let opened = open(stream, input, seed, info, &limits);
             opened.map_err(|PortRevoked| ConnectError::Revoked { local })
         }
@@ -90,20 +95,22 @@ where
 /// Opens a connection over a stream that came in, and spawns its driver; or turns it down.
 ///
 /// `attempt_of` makes the attempt from what the dialer said: the endpoint it dialed, in the
-/// terms of the listening address, and the dialer's own.
+/// terms of the listening address, and the dialer's own. Both of those words are unverified:
+/// let them name ports, and nothing that could pass for what the transport knows.
 ///
 /// # Errors
 /// Why there is no connection. The dialer has been told, as far as it listened.
 ///
 /// # Cancel safety
 /// Dropping the future drops the stream.
-pub async fn accept<S>(
+pub async fn accept<S, E>(
     mut stream: S,
     acceptor: &Acceptor,
-    attempt_of: impl FnOnce(&Hello) -> Result<Attempt, EndpointError>,
+    attempt_of: impl FnOnce(&Hello) -> Result<Attempt, E>,
 ) -> Result<Connection, Rejection>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    E: std::fmt::Display,
 {
     let limits = acceptor.limits().clone();
     let mut input = BytesMut::new();
@@ -128,6 +135,7 @@ where
         Err(rejection) => return Err(reject(stream, rejection, &limits).await),
     };
     let (local, remote) = (attempt.local.clone(), attempt.remote.clone());
+    let peer = attempt.peer.clone();
     let decision = tokio::select! {
         decision = acceptor.attempt(attempt) => decision,
         // A dialer says nothing before it is welcomed, so this is its end.
@@ -147,7 +155,7 @@ where
         Ok(Err(error)) => return Err(bad(&error)),
         Ok(Ok(())) => {}
     }
-    let info = agreed(local, remote, &limits, hello.takes);
+    let info = agreed(local, remote, &limits, hello.takes).with_peer(peer);
     Ok(open(stream, input, seed, info, &limits)?)
 }
 
@@ -162,10 +170,20 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let shared = Arc::new(Shared::default());
+    let share = seed.share();
     let open = seed.agree(info);
     let link = StreamLink { shared: shared.clone(), acks: open.acks() };
-    let (connection, events) = open.establish(Arc::new(link))?;
-    tokio::spawn(Running::Driving(Driver::new(stream, begun, shared, events, limits)));
+    let (connection, events) = match open.establish(Arc::new(link)) {
+        Ok(established) => established,
+        Err(revoked) => {
+            // The other side has its connection already, or is about to.
+            let mut output = Output::default();
+            output.close(&Closing::of(&CloseReason::Revoked, 0));
+            tokio::spawn(part(stream, output, limits.close_time));
+            return Err(revoked);
+        }
+    };
+    tokio::spawn(Running::Driving(Driver::new(stream, begun, shared, events, limits, share)));
     Ok(connection)
 }
 
@@ -178,6 +196,7 @@ fn agreed(local: Endpoint, remote: Endpoint, limits: &Limits, theirs: Welcome) -
         max_ack_len: limits.max_ack_len.min(theirs.max_ack_len as usize),
         window_records: limits.window_records.min(theirs.window_records),
         window_bytes: limits.window_bytes.min(theirs.window_bytes),
+        peer: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const CLOSE: u8 = 5;
 pub(super) const DONE: u8 = 6;
 pub(super) const PING: u8 = 7;
 pub(super) const PONG: u8 = 8;
+pub(super) const NO_ROOM: u8 = 9;
 
 /// The longest text of a refusal or a close, in bytes.
 pub(super) const MAX_TEXT_LEN: usize = Refusal::MAX_LEN;
@@ -51,6 +52,11 @@ pub enum Frame {
     },
     /// A record that no handler saw or will see.
     Discarded {
+        /// Which record.
+        id: u32,
+    },
+    /// A record that was not taken for want of memory.
+    NoRoom {
         /// Which record.
         id: u32,
     },
@@ -233,6 +239,7 @@ pub(super) fn cut(input: &mut Bytes, copied: usize) -> Result<Frame, FrameError>
         ACK => Frame::Ack { id, payload },
         REFUSED => Frame::Refused { id, refusal: text(kind, &payload)? },
         DISCARDED => Frame::Discarded { id },
+        NO_ROOM => Frame::NoRoom { id },
         CLOSE => {
             let (code, rest) = match payload.split_first() {
                 Some((code, rest)) => (Some(*code), rest),
@@ -277,7 +284,7 @@ impl Header {
             ACK => limits.ack,
             REFUSED => MAX_TEXT_LEN,
             CLOSE => 1 + MAX_TEXT_LEN,
-            DISCARDED | DONE | PING | PONG => 0,
+            DISCARDED | DONE | PING | PONG | NO_ROOM => 0,
             kind => return Err(FrameError::UnknownKind { kind }),
         };
         if self.len > max {
@@ -285,6 +292,12 @@ impl Header {
         }
         Ok(())
     }
+}
+
+/// The id and the length of the record at the front, if there is the header of one.
+pub(super) fn record(input: &[u8]) -> Option<(u32, usize)> {
+    let header = Header::read(input)?;
+    (header.kind == RECORD).then_some((header.id, header.len))
 }
 
 /// How many more bytes the frame at the front needs, if its header is there.

@@ -1,8 +1,8 @@
 //! Bytes that were read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::frame::{self, Frame, FrameError, FrameLimits, Whole};
+use super::frame::{self, Frame, FrameError, FrameLimits, HEADER_LEN, Whole};
 
 /// A payload that the program keeps may hold this many times its length of the input in
 /// memory, on average. Rarer payloads are copied: else a peer could make a few bytes that wait
@@ -18,8 +18,17 @@ pub struct Input {
     /// Payloads shorter than this are copied out of `whole`.
     copied: usize,
     bytes: BytesMut,
+    /// A record whose payload is dropped as it comes.
+    skipping: Option<Skipping>,
     room: usize,
     limits: FrameLimits,
+}
+
+#[derive(Debug)]
+struct Skipping {
+    id: u32,
+    len: usize,
+    left: usize,
 }
 
 impl Input {
@@ -31,12 +40,16 @@ impl Input {
 
     /// Begins with bytes that were read already.
     pub fn new(bytes: BytesMut, limits: FrameLimits) -> Self {
-        Self { whole: Bytes::new(), copied: 1, bytes, room: Self::LEAST, limits }
+        let (whole, room) = (Bytes::new(), Self::LEAST);
+        Self { whole, copied: 1, bytes, skipping: None, room, limits }
     }
 
     /// Where the next read goes, with room to spare.
     pub fn prepare(&mut self) -> &mut BytesMut {
-        let missing = frame::missing(&self.bytes).unwrap_or(0).min(self.limits.record);
+        let missing = match &self.skipping {
+            None => frame::missing(&self.bytes).unwrap_or(0).min(self.limits.record),
+            Some(_) => 0,
+        };
         // An announced length is not room before a part of it has come.
         let missing = missing.min(Self::MOST.max(4 * self.bytes.len()));
         let wanted = self.room.max(missing);
@@ -56,12 +69,44 @@ impl Input {
         }
     }
 
+    /// How many bytes wait for the rest of their frame.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where a part of a record waits for the rest: drops that part, and the rest as it comes.
+    pub fn skip_record(&mut self) {
+        if let Some((id, len)) = frame::record(&self.bytes).filter(|_| self.whole.is_empty()) {
+            let left = (len + HEADER_LEN).saturating_sub(self.bytes.len());
+            self.skipping = Some(Skipping { id, len, left });
+            self.bytes = BytesMut::new();
+        }
+    }
+
+    /// The id and the length of a record that was skipped, once all of it has come. No frame
+    /// comes before that.
+    pub fn skipped(&mut self) -> Option<(u32, usize)> {
+        let skipping = self.skipping.as_mut()?;
+        let dropped = skipping.left.min(self.bytes.len());
+        self.bytes.advance(dropped);
+        skipping.left -= dropped;
+        let Skipping { id, len, left } = *skipping;
+        (left == 0).then(|| {
+            self.skipping = None;
+            (id, len)
+        })
+    }
+
     /// The next whole frame.
     ///
     /// # Errors
     /// [`FrameError`]: the bytes are no frame; the connection cannot go on.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        if self.skipping.is_some() {
+            return Ok(None);
+        }
         if self.whole.is_empty() {
             let Whole { len, payloads, error } = frame::whole(&self.bytes, self.limits);
             if len == 0 {

@@ -122,6 +122,9 @@ impl Reply {
                     Rejection::Busy => (2, ""),
                     Rejection::ShuttingDown => (3, ""),
                     Rejection::BadOpening(refusal) => (4, refusal.text()),
+                    // A reader that does not know these reads them as declined, with the text.
+                    Rejection::NotAllowed => (5, "this peer is not let in here"),
+                    Rejection::Unproven => (6, "only who proves a peer id is let in here"),
                 };
                 message(REJECT, |body| {
                     field(body, REASON, &[code]);
@@ -162,6 +165,8 @@ pub fn decode_reply(input: &mut BytesMut) -> Result<Option<Reply>, OpeningError>
             2 => Rejection::Busy,
             3 => Rejection::ShuttingDown,
             4 => Rejection::BadOpening(text),
+            5 => Rejection::NotAllowed,
+            6 => Rejection::Unproven,
             // A reason that a later version knows is still a no.
             _ => Rejection::Declined(text),
         }))),

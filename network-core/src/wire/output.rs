@@ -45,6 +45,11 @@ impl Output {
         self.header(frame::DISCARDED, id, 0);
     }
 
+    /// Adds that a record was not taken for want of memory.
+    pub fn no_room(&mut self, id: u32) {
+        self.header(frame::NO_ROOM, id, 0);
+    }
+
     /// Adds a close.
     pub fn close(&mut self, closing: &Closing) {
         let text = closing.text.text().as_bytes();

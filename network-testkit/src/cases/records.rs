@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     lab::Lab,
-    tools::{limits, Gate, numbered, pattern, probe, send, submit, within},
+    tools::{Gate, eventually, limits, numbered, pattern, probe, send, submit, within},
 };
 
 fn echo() -> impl ConnectionHandler {
@@ -265,8 +265,8 @@ pub(crate) async fn of_one_connection_do_not_wait_for_another(lab: Lab) {
     let quick = served.connect(stuck).await;
     let held = submit(&slow, "held up").await;
     assert_eq!(seen.record().await, "held up");
-    let accepted = served.server.connections();
-    for connection in accepted {
+    eventually("both are accepted", || served.server.connections().len() == 2).await;
+    for connection in served.server.connections() {
         let ack = connection.send("around it").await.unwrap();
         assert!(ack.is_empty() || ack == "around it");
     }

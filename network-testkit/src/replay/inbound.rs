@@ -52,9 +52,11 @@ pub(super) async fn open(
     let (near, far) = duplex(PIPE);
     let attempt = Attempt::new(remote.clone(), local.clone());
     // It ends with the pipe, if the dialing end goes away.
-    tokio::spawn(async move { stream::accept(far, &acceptor, |_| Ok(attempt)).await });
+    tokio::spawn(async move {
+        stream::accept(far, &acceptor, |_| Ok::<_, std::convert::Infallible>(attempt)).await
+    });
     let (to, from) = (remote.to_string(), local.to_string());
-    stream::dial(near, seed, Dialing { local, remote, to, from }).await
+    stream::dial(near, seed, Dialing { local, remote, to, from, peer: None }).await
 }
 
 /// The other end of one connection: a network with nothing but this.
