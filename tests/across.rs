@@ -18,6 +18,12 @@ across! {
         tcp: Simple::new("/ip4/127.0.0.1/tcp/0/port/", |network| {
             network.protocol(network::tcp::Tcp::new())
         });
+        #[cfg(feature = "tls")]
+        tls: Simple::new("/ip4/127.0.0.1/tcp/0/tls/port/", |network| {
+            let identity = network::tls::Identity::generate().unwrap();
+            let tls = network::tls::Tls::new().with_identity(identity);
+            network.protocol(network::tcp::Tcp::new().with_tls(tls))
+        });
     }
 
     async fn numbers_are_doubled(network: Network, listen: Endpoint) {

@@ -17,7 +17,7 @@ use std::{env, error::Error, process::ExitCode, time::Duration};
 
 use files::Files;
 use measure::{Figures, Pace};
-use network::{Bytes, Network, Refusal, accept_all, handler_fn};
+use network::{Bytes, Endpoint, Network, Refusal, accept_all, handler_fn};
 use sha2::{Digest, Sha256};
 use table::{Progress, Table};
 
@@ -38,6 +38,12 @@ const STOPS: &[Stop] = &[
         listen: "/ip4/127.0.0.1/tcp/0/port/tour",
         from: "/ip4/127.0.0.1/tcp/0/port/guest",
     },
+    #[cfg(feature = "tls")]
+    Stop {
+        backend: "tcp",
+        listen: "/ip4/127.0.0.1/tcp/0/tls/port/tour",
+        from: "/ip4/127.0.0.1/tcp/0/tls/port/guest",
+    },
 ];
 
 #[tokio::main]
@@ -54,7 +60,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
         Some("--quick") => true,
         Some(other) => return Err(format!("{other} is no option: the only one is --quick").into()),
     };
-    let network = network::new()?;
+    let network = network()?;
     for protocol in network.protocols() {
         if !STOPS.iter().any(|stop| stop.backend == protocol.name()) {
             return Err(format!("backend {} has no stop in this tour", protocol.name()).into());
@@ -87,6 +93,19 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Every compiled backend; with an identity, if there is a use for one.
+fn network() -> Result<Network, Box<dyn Error>> {
+    #[cfg(feature = "tls")]
+    {
+        use network::tls::{Identity, Tls};
+
+        let tls = Tls::new().with_identity(Identity::generate()?);
+        Ok(network::builder_with_tls(tls).build()?)
+    }
+    #[cfg(not(feature = "tls"))]
+    Ok(network::new()?)
+}
+
 /// Serves the files over one backend; the same handler for all of them.
 async fn visit(
     network: &Network,
@@ -103,7 +122,16 @@ async fn visit(
     let figures = measure::measure(&client, endpoint, files, pace, progress).await?;
     client.revoke().await?;
     server.revoke().await?;
-    Ok((endpoint.to_string(), figures))
+    Ok((shown(endpoint), figures))
+}
+
+/// An endpoint, with the end of a peer id only, which is 52 characters long.
+fn shown(endpoint: &Endpoint) -> String {
+    let text = endpoint.to_string();
+    match endpoint.value_of("p2p").filter(|peer| peer.len() > 8) {
+        Some(peer) => text.replacen(peer, &format!("…{}", &peer[peer.len() - 6..]), 1),
+        None => text,
+    }
 }
 
 /// The handler: its ack is the SHA-256 of the record.

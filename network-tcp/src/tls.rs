@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use network_core::{ConnectError, Endpoint, Peer, PeerId};
-use network_tls::{Tls, TlsError, peer_of};
+use network_tls::{Tls, TlsError};
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor, TlsConnector, client, rustls,
@@ -81,6 +81,9 @@ fn cause(error: &io::Error) -> Option<&rustls::Error> {
 /// The listening end of a socket.
 pub(crate) struct Listening {
     acceptor: TlsAcceptor,
+    /// Proves peers by what they show. Not where the program's own configuration says what is
+    /// to be verified: it may not have asked for a proof.
+    proves: Option<Tls>,
 }
 
 impl Listening {
@@ -94,7 +97,7 @@ impl Listening {
         let own = tls.identity().map(|identity| identity.peer_id());
         let peers = |own: PeerId| {
             let acceptor = tls.server_for_peers()?.into();
-            Ok((Self { acceptor }, Security::Peer(own)))
+            Ok((Self { acceptor, proves: Some(tls.clone()) }, Security::Peer(own)))
         };
         match (wanted, own) {
             (Security::Peer(named), Some(own)) if named != own => {
@@ -104,7 +107,11 @@ impl Listening {
             (Security::Peer(_), Some(own)) => peers(own),
             (Security::Peer(_), None) => Err(TlsError::NoIdentity),
             (_, Some(own)) if !tls.has_certificate() => peers(own),
-            _ => Ok((Self { acceptor: tls.server_for_name()?.into() }, Security::Named)),
+            _ => {
+                let acceptor = tls.server_for_name()?.into();
+                let proves = tls.server_config().is_none().then(|| tls.clone());
+                Ok((Self { acceptor, proves }, Security::Named))
+            }
         }
     }
 
@@ -114,7 +121,8 @@ impl Listening {
     ) -> io::Result<(server::TlsStream<TcpStream>, Option<PeerId>)> {
         // Boxed: it is large, and is needed only until the connection is open.
         let stream = Box::pin(self.acceptor.accept(stream)).await?;
-        let peer = peer_of(stream.get_ref().1.peer_certificates());
+        let shown = stream.get_ref().1.peer_certificates();
+        let peer = self.proves.as_ref().and_then(|tls| tls.peer_of(shown));
         Ok((stream, peer))
     }
 }

@@ -29,6 +29,7 @@ mod crypto;
 mod error;
 mod file;
 mod identity;
+mod known;
 mod peers;
 mod tls;
 mod verify;

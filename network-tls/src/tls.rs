@@ -10,6 +10,7 @@ use rustls::{
     ClientConfig, NoKeyLog, RootCertStore, ServerConfig,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs::Ticketer},
+    pki_types::CertificateDer,
     server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -17,8 +18,9 @@ use rustls::{
 use crate::{
     Certificate, Identity, TlsError, crypto,
     error::setup,
+    known::KnownPeers,
     peers::PeerClients,
-    verify::{AnyPeer, OnePeer},
+    verify::{AnyPeer, OnePeer, peer_of},
 };
 
 /// Who this program is, and whom it trusts: what backends need for endpoints with `/tls`.
@@ -36,6 +38,7 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     settings: Settings,
     made: Mutex<Made>,
+    known: Mutex<KnownPeers>,
 }
 
 #[derive(Clone, Default)]
@@ -110,7 +113,7 @@ impl Tls {
     fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         change(&mut settings);
-        Self(Arc::new(Inner { settings, made: Mutex::default() }))
+        Self(Arc::new(Inner { settings, made: Mutex::default(), known: Mutex::default() }))
     }
 
     /// The key that it is known by.
@@ -241,6 +244,18 @@ impl Tls {
         let alpn = crypto::alpn_for_names();
         let config = server(made.provider(), clients, certificate.clone(), certificate, alpn)?;
         Ok(made.server_for_name.insert(config).clone())
+    }
+
+    /// As [`peer_of`], and remembers the certificates that it has verified.
+    pub fn peer_of(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<PeerId> {
+        let [only] = certificates? else { return None };
+        let known = || self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known().get(only);
+        before.or_else(|| {
+            let peer = peer_of(certificates)?;
+            known().insert(only, peer);
+            Some(peer)
+        })
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {

@@ -95,6 +95,9 @@ impl Wire for Secured {
 
     async fn accept(&self, stream: TcpStream) -> io::Result<Self::Accepted> {
         let config = self.0.server_for_peers().map_err(io::Error::other)?;
-        TlsAcceptor::from(config).accept(stream).await
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        // Who it is belongs to the contract.
+        let peer = self.0.peer_of(stream.get_ref().1.peer_certificates());
+        peer.map(|_| stream).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 }
