@@ -26,21 +26,38 @@ use crate::{
 };
 
 /// The TCP backend: records over TCP, plain or over TLS.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tcp {
     #[cfg(feature = "tls")]
     tls: Option<network_tls::Tls>,
     sockets: Mutex<HashMap<SocketAddr, Arc<Socket>>>,
     next_name: AtomicU64,
+    max_ports_per_socket: usize,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            #[cfg(feature = "tls")]
+            tls: None,
+            sockets: Mutex::default(),
+            next_name: AtomicU64::default(),
+            max_ports_per_socket: 4_096,
+        }
+    }
 }
 
 impl Tcp {
-    /// How many ports may share one socket.
-    pub const MAX_PORTS_PER_SOCKET: usize = 4_096;
-
     /// A backend without any ports, for plain TCP.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets how many ports may share one socket. Default: 4,096.
+    #[must_use]
+    pub fn with_max_ports_per_socket(mut self, max: usize) -> Self {
+        self.max_ports_per_socket = max;
+        self
     }
 
     /// Speaks TLS where an endpoint asks for it, with `/tls` or `/tls/p2p/PEER`.
@@ -126,7 +143,7 @@ impl ProtocolImpl for Tcp {
                 Arc::new(bound.map_err(|error| told(error, wanted))?)
             }
         };
-        let (count, max) = (socket.ports() + 1, Self::MAX_PORTS_PER_SOCKET);
+        let (count, max) = (socket.ports() + 1, self.max_ports_per_socket);
         if count > max {
             return Err(AddressError::TooManyPorts { endpoint: wanted.clone(), count, max }.into());
         }
@@ -194,8 +211,9 @@ impl ProtocolImpl for Tcp {
             Dialing { local, remote: remote.clone(), to: to.path, from: from.path, peer: None };
         #[cfg(feature = "tls")]
         if let Some(dialer) = dialer {
-            let (stream, peer) = dialer.dial(stream, &remote).await?;
-            return stream::dial(stream, seed, Dialing { peer, ..dialing }).await;
+            let hello = dialing.hello(&seed);
+            let (stream, peer) = dialer.dial(stream, &hello, &remote).await?;
+            return stream::dial_after_hello(stream, seed, Dialing { peer, ..dialing }).await;
         }
         stream::dial(stream, seed, dialing).await
     }

@@ -1,6 +1,9 @@
 //! TLS over the streams of this backend.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use network_core::{ConnectError, Endpoint, Peer, PeerId};
 use network_tls::{Tls, TlsError};
@@ -45,14 +48,22 @@ impl Dialer {
         Ok(Self { config, name, peer })
     }
 
+    /// The hello goes out with the last word of the handshake, and so to nobody who is not
+    /// trusted: what is written before is kept until then.
     pub(crate) async fn dial(
         self,
         stream: TcpStream,
+        hello: &[u8],
         remote: &Endpoint,
     ) -> Result<(client::TlsStream<TcpStream>, Option<Peer>), ConnectError> {
         let connector = TlsConnector::from(self.config);
+        let mut said = Ok(());
+        let connecting = connector.connect_with(self.name, stream, |connection| {
+            said = connection.writer().write_all(hello);
+        });
+        said.map_err(|error| failed(error, remote))?;
         // Boxed: it is large, and is needed only until the connection is open.
-        match Box::pin(connector.connect(self.name, stream)).await {
+        match Box::pin(connecting).await {
             Ok(stream) => Ok((stream, self.peer)),
             Err(error) => Err(failed(error, remote)),
         }

@@ -44,6 +44,14 @@ pub struct Dialing {
     pub peer: Option<Peer>,
 }
 
+impl Dialing {
+    /// What the dialer says first.
+    pub fn hello(&self, seed: &LinkSeed) -> BytesMut {
+        let (to, from) = (self.to.clone(), self.from.clone());
+        Hello { to, from, takes: Welcome::of(seed.limits()) }.encode()
+    }
+}
+
 /// Opens a connection over a stream that was dialed, and spawns its driver.
 ///
 /// # Errors
@@ -60,15 +68,41 @@ pub async fn dial<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Dialing { local, remote, to, from, peer } = dialing;
-    let limits = seed.limits().clone();
-    let hello = Hello { to, from, takes: Welcome::of(&limits) };
-    let mut input = BytesMut::new();
+    let hello = dialing.hello(&seed);
     let exchange = async {
-        stream.write_all(&hello.encode()).await?;
-        stream.flush().await?;
-        read_opening(&mut stream, &mut input, decode_reply).await
+        stream.write_all(&hello).await?;
+        stream.flush().await
     };
+    let after = seed.limits().handshake_time;
+    match timeout(after, exchange).await {
+        Err(_) => Err(ConnectError::TimedOut { remote: dialing.remote, after }),
+        Ok(Err(error)) => {
+            Err(ConnectError::Unreachable { remote: dialing.remote, source: error.into() })
+        }
+        Ok(Ok(())) => dial_after_hello(stream, seed, dialing).await,
+    }
+}
+
+/// As [`dial`], where the transport has said [`Dialing::hello`] already: with its own last
+/// word, which saves a write and a read.
+///
+/// # Errors
+/// As [`dial`].
+///
+/// # Cancel safety
+/// As [`dial`].
+pub async fn dial_after_hello<S>(
+    mut stream: S,
+    seed: LinkSeed,
+    dialing: Dialing,
+) -> Result<Connection, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Dialing { local, remote, peer, .. } = dialing;
+    let limits = seed.limits().clone();
+    let mut input = BytesMut::new();
+    let exchange = read_opening(&mut stream, &mut input, decode_reply);
     // The listener may take its time to decide.
     let after = limits.handshake_time.saturating_add(limits.accept_time);
     let reply = match timeout(after, exchange).await {
