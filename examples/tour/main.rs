@@ -129,7 +129,7 @@ async fn visit(
 fn shown(endpoint: &Endpoint) -> String {
     let text = endpoint.to_string();
     match endpoint.value_of("p2p").filter(|peer| peer.len() > 8) {
-        Some(peer) => text.replacen(peer, &format!("…{}", &peer[peer.len() - 6..]), 1),
+        Some(peer) => text.replacen(peer, &format!("…{}", &peer[peer.len() - 4..]), 1),
         None => text,
     }
 }

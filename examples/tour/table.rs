@@ -8,8 +8,9 @@ use std::{
 
 use crate::measure::Figures;
 
+// `round` and `trip` are read as one, over both of their columns.
 const HEADER: [[&str; 6]; 2] = [
-    ["", "", "round trip", "round trip", "64 in flight", "bytes"],
+    ["", "", "round", "trip", "64 at once", "bytes"],
     ["endpoint", "connect", "p50", "p99", "records/s", "verified"],
 ];
 

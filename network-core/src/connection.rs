@@ -90,7 +90,7 @@ impl Connection {
 
     /// Who the remote side is, as far as the transport has proved it: `None` over plain TCP.
     pub fn peer(&self) -> Option<&Peer> {
-        self.info().peer.as_ref()
+        self.info().peer.as_deref()
     }
 
     /// The longest record that it takes, in bytes: the smaller of both sides' limits.

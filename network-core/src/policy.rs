@@ -270,7 +270,10 @@ impl AcceptPolicy {
         }
         counts.connections += 1;
         drop(counts);
-        Ok(Counted { counts: self.0.counts.clone(), what: What::Connection(peer, source) })
+        Ok(Counted {
+            counts: self.0.counts.clone(),
+            what: What::Connection(peer.map(Box::new), source),
+        })
     }
 
     fn is_slow_enough(&self, source: Option<IpAddr>) -> bool {
@@ -321,7 +324,8 @@ pub(crate) struct Counted {
 
 enum What {
     Handshake(Option<IpAddr>),
-    Connection(Option<PeerId>, Option<IpAddr>),
+    /// The peer is boxed: this is in every accepted connection, and many have none.
+    Connection(Option<Box<PeerId>>, Option<IpAddr>),
 }
 
 impl fmt::Debug for Counted {
@@ -339,7 +343,7 @@ impl Drop for Counted {
             What::Connection(peer, source) => {
                 counts.connections -= 1;
                 if let Some(peer) = peer {
-                    remove(&mut counts.peers, peer);
+                    remove(&mut counts.peers, &**peer);
                 }
                 if let Some(source) = source {
                     remove(&mut counts.sources, source);

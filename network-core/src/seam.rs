@@ -242,7 +242,7 @@ pub struct LinkInfo {
     /// How many bytes of records may be un-acked on the way out.
     pub window_bytes: u64,
     /// Who the remote side is, as far as the transport has proved it.
-    pub peer: Option<Peer>,
+    pub peer: Option<Box<Peer>>,
 }
 
 impl LinkInfo {
@@ -262,7 +262,7 @@ impl LinkInfo {
     /// Says who the transport has proved the remote side to be.
     #[must_use]
     pub fn with_peer(mut self, peer: Option<Peer>) -> Self {
-        self.peer = peer;
+        self.peer = peer.map(Box::new);
         self
     }
 }

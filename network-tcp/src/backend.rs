@@ -212,8 +212,12 @@ impl ProtocolImpl for Tcp {
         #[cfg(feature = "tls")]
         if let Some(dialer) = dialer {
             let hello = dialing.hello(&seed);
-            let (stream, peer) = dialer.dial(stream, &hello, &remote).await?;
-            return stream::dial_after_hello(stream, seed, Dialing { peer, ..dialing }).await;
+            // Boxed: a plain connect needs no room for it.
+            return Box::pin(async {
+                let (stream, peer) = dialer.dial(stream, &hello, &remote).await?;
+                stream::dial_after_hello(stream, seed, Dialing { peer, ..dialing }).await
+            })
+            .await;
         }
         stream::dial(stream, seed, dialing).await
     }

@@ -9,6 +9,8 @@ use std::{
 };
 
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, PeerId, stream, wire::Hello};
+#[cfg(feature = "tls")]
+use network_core::{Connection, Rejection};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -207,18 +209,26 @@ impl Taker {
                 stream::accept(stream, &self.acceptor, |hello| self.attempt(hello, from, None))
                     .await
             }
+            // Boxed: a plain connection needs no room for it.
             #[cfg(feature = "tls")]
-            Opening::Tls(listening) => {
-                let within = self.acceptor.limits().handshake_time;
-                let handshake = tokio::time::timeout(within, listening.accept(stream)).await;
-                let (stream, peer) = handshake
-                    .map_err(|_| "its TLS handshake took too long".to_owned())?
-                    .map_err(|error| format!("its TLS handshake failed: {error}"))?;
-                stream::accept(stream, &self.acceptor, |hello| self.attempt(hello, from, peer))
-                    .await
-            }
+            Opening::Tls(listening) => Box::pin(self.take_secured(stream, from, listening)).await?,
         };
         taken.map(drop).map_err(|rejection| rejection.to_string())
+    }
+
+    #[cfg(feature = "tls")]
+    async fn take_secured(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        listening: &tls::Listening,
+    ) -> Result<Result<Connection, Rejection>, String> {
+        let within = self.acceptor.limits().handshake_time;
+        let handshake = tokio::time::timeout(within, listening.accept(stream)).await;
+        let (stream, peer) = handshake
+            .map_err(|_| "its TLS handshake took too long".to_owned())?
+            .map_err(|error| format!("its TLS handshake failed: {error}"))?;
+        Ok(stream::accept(stream, &self.acceptor, |hello| self.attempt(hello, from, peer)).await)
     }
 
     /// Who dials what. Only the names of ports are the dialer's own word.

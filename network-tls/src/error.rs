@@ -44,6 +44,15 @@ pub enum TlsError {
         /// How many there are.
         count: usize,
     },
+    /// The certificate of a peer is longer than any that has a reason to be.
+    #[error(
+        "the certificate of the peer has {len} bytes, and {} are the most",
+        crate::MAX_CERTIFICATE_LEN
+    )]
+    CertificateTooLong {
+        /// How long it is, in bytes.
+        len: usize,
+    },
     /// The certificate does not prove who has it.
     #[error(
         "the certificate of the peer does not prove its peer id, as libp2p has it: it is no \

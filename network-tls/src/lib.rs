@@ -43,4 +43,4 @@ pub use error::TlsError;
 pub use file::FileError;
 pub use identity::{Identity, IdentityError};
 pub use tls::Tls;
-pub use verify::peer_of;
+pub use verify::{MAX_CERTIFICATE_LEN, peer_of};

@@ -141,6 +141,12 @@ const SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
 
+/// The longest certificate that a peer may show, in bytes.
+///
+/// Those of libp2p have 300 to 1,500. What a peer shows stays in memory as long as its connection,
+/// and is in every ticket that it is given to resume, so that it must not choose the size.
+pub const MAX_CERTIFICATE_LEN: usize = 4096;
+
 /// Whom these certificates prove, with the signature of the handshake.
 fn verified(
     end_entity: &CertificateDer<'_>,
@@ -148,6 +154,9 @@ fn verified(
 ) -> Result<PeerId, TlsError> {
     if !intermediates.is_empty() {
         return Err(TlsError::NotOneCertificate { count: intermediates.len() + 1 });
+    }
+    if end_entity.len() > MAX_CERTIFICATE_LEN {
+        return Err(TlsError::CertificateTooLong { len: end_entity.len() });
     }
     let peer = parse(end_entity)?.peer_id();
     PeerId::from_bytes(&peer.to_bytes()).map_err(|source| TlsError::BadPeerId { source })

@@ -18,8 +18,9 @@ pub struct Input {
     /// Payloads shorter than this are copied out of `whole`.
     copied: usize,
     bytes: BytesMut,
-    /// A record whose payload is dropped as it comes.
-    skipping: Option<Skipping>,
+    /// A record whose payload is dropped as it comes. Boxed: it is rare, and an input is in
+    /// every idle connection.
+    skipping: Option<Box<Skipping>>,
     room: usize,
     limits: FrameLimits,
 }
@@ -79,7 +80,7 @@ impl Input {
     pub fn skip_record(&mut self) {
         if let Some((id, len)) = frame::record(&self.bytes).filter(|_| self.whole.is_empty()) {
             let left = (len + HEADER_LEN).saturating_sub(self.bytes.len());
-            self.skipping = Some(Skipping { id, len, left });
+            self.skipping = Some(Box::new(Skipping { id, len, left }));
             self.bytes = BytesMut::new();
         }
     }
@@ -87,7 +88,7 @@ impl Input {
     /// The id and the length of a record that was skipped, once all of it has come. No frame
     /// comes before that.
     pub fn skipped(&mut self) -> Option<(u32, usize)> {
-        let skipping = self.skipping.as_mut()?;
+        let skipping = self.skipping.as_deref_mut()?;
         let dropped = skipping.left.min(self.bytes.len());
         self.bytes.advance(dropped);
         skipping.left -= dropped;
