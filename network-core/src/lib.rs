@@ -8,6 +8,7 @@ mod error;
 mod flag;
 mod guard;
 mod handler;
+mod host_port;
 mod inbox;
 mod limits;
 mod listener;
@@ -43,6 +44,7 @@ pub use error::{
     Rejection, RevokeError, SendError,
 };
 pub use handler::{AnyHandler, ConnectionHandler, HandlerFn, handler_fn};
+pub use host_port::{Family, Host, HostPort};
 pub use limits::Limits;
 pub use listener::{
     AcceptAll, AcceptFn, Attempt, Attempts, ListenHandler, PendingAttempt, accept_all, accept_fn,

@@ -10,7 +10,8 @@ mod output;
 pub use frame::{CloseCode, Closing, Frame, FrameError, FrameLimits, HEADER_LEN, decode};
 pub use input::Input;
 pub use opening::{
-    Hello, MAX_OPENING_LEN, OpeningError, Reply, VERSION, Welcome, decode_hello, decode_reply,
+    Hello, MAX_OPENING_LEN, NotAPort, OpeningError, Reply, VERSION, Welcome, decode_hello,
+    decode_reply,
 };
 pub use output::Output;
 

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use network_core::{
-    Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, ProtocolImpl,
-    RoutePattern,
+    Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, Family, Host,
+    ProtocolImpl, RoutePattern,
     stream::{self, Dialing},
 };
 use tokio::net::{TcpStream, lookup_host};
@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, lookup_host};
 #[cfg(feature = "tls")]
 use crate::tls;
 use crate::{
-    address::{Address, AddressError, Family, Host, Security, endpoint_of, with_path},
+    address::{Address, AddressError, Security},
     socket::{Opening, Socket},
 };
 
@@ -73,24 +73,6 @@ impl Tcp {
         self.tls.as_ref().ok_or_else(|| AddressError::NoTls(endpoint.clone()))
     }
 
-    /// How connections begin that come in for an endpoint, and what that is called.
-    fn opening(
-        &self,
-        wanted: Security,
-        endpoint: &Endpoint,
-    ) -> Result<(Opening, Security), BackendError> {
-        if wanted == Security::Plain {
-            return Ok((Opening::Plain, Security::Plain));
-        }
-        #[cfg(feature = "tls")]
-        {
-            let (listening, security) = tls::Listening::new(self.tls(endpoint)?, wanted, endpoint)?;
-            Ok((Opening::Tls(listening), security))
-        }
-        #[cfg(not(feature = "tls"))]
-        Err(AddressError::NoTls(endpoint.clone()).into())
-    }
-
     fn sockets(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Socket>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +114,15 @@ impl ProtocolImpl for Tcp {
             return Err(AddressError::NameToBind(wanted.clone()).into());
         };
         let wanted_address = SocketAddr::new(ip, address.port);
-        let (opening, security) = self.opening(address.security, wanted)?;
+        let (opening, security) = match address.security {
+            Security::Plain => (Opening::Plain, Security::Plain),
+            #[cfg(feature = "tls")]
+            Security::Tls(trust) => {
+                let listening = self.tls(wanted)?.listening(trust)?;
+                let security = Security::Tls(listening.trust);
+                (Opening::Tls(listening), security)
+            }
+        };
         let mut sockets = self.sockets();
         let shared = if address.port == 0 { None } else { sockets.get(&wanted_address).cloned() };
         let socket = match shared {
@@ -152,7 +142,7 @@ impl ProtocolImpl for Tcp {
             if address.path.ends_with('/') {
                 path = self.fresh_path(&address.path);
             }
-            let port = with_path(socket.transport(), &path)?;
+            let port = socket.transport().join(&path)?;
             if socket.add(&port) || !address.path.ends_with('/') {
                 break port;
             }
@@ -184,16 +174,12 @@ impl ProtocolImpl for Tcp {
         if to.port == 0 {
             return Err(failed(AddressError::NoPort(remote.clone()).into()));
         }
-        #[cfg(not(feature = "tls"))]
-        if to.security != Security::Plain {
-            return Err(failed(AddressError::NoTls(remote.clone()).into()));
-        }
         #[cfg(feature = "tls")]
         let dialer = match to.security {
             Security::Plain => None,
-            _ => {
+            Security::Tls(trust) => {
                 let tls = self.tls(&remote).map_err(|error| failed(error.into()))?;
-                let dialer = tls::Dialer::new(tls, &to, &remote);
+                let dialer = tls.dialer(&to.host, trust);
                 Some(dialer.map_err(|error| failed(error.into()))?)
             }
         };
@@ -204,8 +190,10 @@ impl ProtocolImpl for Tcp {
         // Without it small frames would wait for acks of the kernel.
         let _ = stream.set_nodelay(true);
         let own = stream.local_addr().map_err(|error| failed(error.into()))?;
-        let local = endpoint_of(own, self.own_security(to.security))
-            .and_then(|transport| with_path(&transport, &from.path))
+        let local = self
+            .own_security(to.security)
+            .endpoint_of(own)
+            .and_then(|transport| transport.join(&from.path))
             .map_err(|error| failed(error.into()))?;
         let dialing =
             Dialing { local, remote: remote.clone(), to: to.path, from: from.path, peer: None };
@@ -214,7 +202,8 @@ impl ProtocolImpl for Tcp {
             let hello = dialing.hello(&seed);
             // Boxed: a plain connect needs no room for it.
             return Box::pin(async {
-                let (stream, peer) = dialer.dial(stream, &hello, &remote).await?;
+                let peer = dialer.peer.clone();
+                let stream = tls::dial(dialer, stream, &hello, &remote).await?;
                 stream::dial_after_hello(stream, seed, Dialing { peer, ..dialing }).await
             })
             .await;
@@ -243,9 +232,8 @@ impl Tcp {
     /// What this side of a connection shows that is secured so at the other.
     fn own_security(&self, remote: Security) -> Security {
         #[cfg(feature = "tls")]
-        if let (Security::Peer(_), Some(tls)) = (remote, &self.tls) {
-            let own = tls.identity().map(|identity| Security::Peer(identity.peer_id()));
-            return own.unwrap_or(Security::Named);
+        if let (Security::Tls(trust), Some(tls)) = (remote, &self.tls) {
+            return Security::Tls(tls.own(trust));
         }
         remote
     }

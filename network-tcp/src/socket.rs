@@ -11,13 +11,15 @@ use std::{
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, PeerId, stream, wire::Hello};
 #[cfg(feature = "tls")]
 use network_core::{Connection, Rejection};
+#[cfg(feature = "tls")]
+use network_tls::{Listening, Trust};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
-use crate::address::{AddressError, Security, endpoint_of, with_path};
+use crate::address::Security;
 #[cfg(feature = "tls")]
 use crate::tls;
 
@@ -40,7 +42,7 @@ pub(crate) struct Socket {
 pub(crate) enum Opening {
     Plain,
     #[cfg(feature = "tls")]
-    Tls(tls::Listening),
+    Tls(Listening),
 }
 
 impl fmt::Debug for Opening {
@@ -80,7 +82,7 @@ impl Socket {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let transport = endpoint_of(address, security).map_err(io::Error::other)?;
+        let transport = security.endpoint_of(address).map_err(io::Error::other)?;
         let state = State { ports: HashSet::new(), stage: Stage::Bound(socket) };
         let (opening, state) = (Arc::new(opening), Mutex::new(state));
         Ok(Self { address, transport, security, opening, state })
@@ -221,10 +223,10 @@ impl Taker {
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        listening: &tls::Listening,
+        listening: &Listening,
     ) -> Result<Result<Connection, Rejection>, String> {
         let within = self.acceptor.limits().handshake_time;
-        let handshake = tokio::time::timeout(within, listening.accept(stream)).await;
+        let handshake = tokio::time::timeout(within, tls::accept(listening, stream)).await;
         let (stream, peer) = handshake
             .map_err(|_| "its TLS handshake took too long".to_owned())?
             .map_err(|error| format!("its TLS handshake failed: {error}"))?;
@@ -238,23 +240,18 @@ impl Taker {
         from: SocketAddr,
         peer: Option<PeerId>,
     ) -> Result<Attempt, BackendError> {
-        let security = match (self.security, peer) {
-            (Security::Plain, _) => Security::Plain,
-            (_, Some(peer)) => Security::Peer(peer),
-            (_, None) => Security::Named,
+        let security = match self.security {
+            Security::Plain => Security::Plain,
+            #[cfg(feature = "tls")]
+            Security::Tls(_) => Security::Tls(peer.map_or(Trust::Name, Trust::Peer)),
         };
-        let local = with_path(&self.transport, name(&hello.to)?)?;
-        let remote = with_path(&endpoint_of(from, security)?, name(&hello.from)?)?;
+        let (to, from_port) = hello.port_paths()?;
+        let local = self.transport.join(to)?;
+        let remote = security.endpoint_of(from)?.join(from_port)?;
         let attempt = Attempt::new(local, remote).with_source(from);
         Ok(match peer {
             Some(peer) => attempt.with_peer(peer),
             None => attempt,
         })
     }
-}
-
-/// What a dialer may name: a port. Anything else could pass for what the transport has proved.
-fn name(path: &str) -> Result<&str, AddressError> {
-    let names_a_port = path.is_empty() || path == "/port" || path.starts_with("/port/");
-    if names_a_port { Ok(path) } else { Err(AddressError::NotAName(path.to_owned())) }
 }

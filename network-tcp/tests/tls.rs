@@ -152,7 +152,7 @@ async fn what_cannot_be_is_told_before_anything_is_sent() {
     let error = connect(&with, "/ip4/127.0.0.1/tcp/9/tls").await.unwrap_err();
     let ConnectError::Backend { source, .. } = &error else { panic!("{error:?}") };
     let told = source.to_string();
-    for way in ["/tls/p2p/PEER", "/dns/HOST", "Tls::with_client_config"] {
+    for way in ["/p2p/PEER", "/dns/HOST", "Tls::with_client_config"] {
         assert!(told.contains(way), "{told}");
     }
     let error = connect(&without, &format!("/ip4/127.0.0.1/tcp/9/tls/p2p/{peer}")).await;

@@ -30,6 +30,24 @@ pub enum TlsError {
         /// The name.
         name: String,
     },
+    /// Nothing says who is to answer.
+    #[error(
+        "{address} is an address, and nothing says who is to answer there: name the peer \
+         (/p2p/PEER), or dial a host by a name that its certificate is for (/dns/HOST), or give \
+         your own rustls configuration (`Tls::with_client_config`)"
+    )]
+    NobodyToVerify {
+        /// The address.
+        address: std::net::IpAddr,
+    },
+    /// The endpoint to listen at names a peer, and it is another's.
+    #[error("the endpoint is that of {named}, and this is {own}: bind it as /p2p/{own}")]
+    OtherPeer {
+        /// The peer that it names.
+        named: PeerId,
+        /// The peer that listens.
+        own: PeerId,
+    },
     /// Somebody else answered.
     #[error("the peer is {found}, and {expected} was dialed: check the address, and who has it")]
     WrongPeer {
@@ -92,20 +110,12 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
-    /// What a backend has to say.
-    #[error(transparent)]
-    Other(Box<dyn Error + Send + Sync>),
 }
 
 /// How deep to look into an error.
 const MAX_DEPTH: usize = 16;
 
 impl TlsError {
-    /// An error of a backend.
-    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Other(error.into())
-    }
-
     /// The error of this crate that is in another: an [`io::Error`] of a stream, a
     /// [`rustls::Error`], or what has one of them as its source.
     ///

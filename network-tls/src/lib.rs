@@ -32,6 +32,7 @@ mod identity;
 mod known;
 mod peers;
 mod tls;
+mod trust;
 mod verify;
 
 /// The TLS library, in the version whose types are in this interface.
@@ -43,4 +44,5 @@ pub use error::TlsError;
 pub use file::FileError;
 pub use identity::{Identity, IdentityError};
 pub use tls::Tls;
+pub use trust::{Dialer, Listening, Trust};
 pub use verify::{MAX_CERTIFICATE_LEN, peer_of};

@@ -70,6 +70,26 @@ pub struct Hello {
     pub takes: Welcome,
 }
 
+/// What a dialer named is no name of a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no port: it is /port/NAME, or nothing")]
+pub struct NotAPort(pub String);
+
+impl Hello {
+    /// `to` and `from`, if they name ports and nothing else: anything else, behind a transport
+    /// part that was verified, could pass for what the transport has proved.
+    ///
+    /// # Errors
+    /// One of them names something else.
+    pub fn port_paths(&self) -> Result<(&str, &str), NotAPort> {
+        let path = |path: &str| path.is_empty() || path == "/port" || path.starts_with("/port/");
+        match [&self.to, &self.from].into_iter().find(|text| !path(text)) {
+            Some(other) => Err(NotAPort(other.clone())),
+            None => Ok((&self.to, &self.from)),
+        }
+    }
+}
+
 /// What a listener answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
