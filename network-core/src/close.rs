@@ -96,7 +96,10 @@ impl CloseReason {
 
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> Self {
-        Self::Io(Arc::new(error))
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Io(Arc::new(error)),
+        }
     }
 }
 

@@ -199,7 +199,7 @@ impl ProtocolImpl for Tcp {
             Dialing { local, remote: remote.clone(), to: to.path, from: from.path, peer: None };
         #[cfg(feature = "tls")]
         if let Some(dialer) = dialer {
-            let hello = dialing.hello(&seed);
+            let hello = dialing.hello(seed.limits());
             // Boxed: a plain connect needs no room for it.
             return Box::pin(async {
                 let peer = dialer.peer.clone();

@@ -1,7 +1,8 @@
 //! Connections over TCP, at endpoints such as `/ip4/127.0.0.1/tcp/9000/port/orders` and
 //! `/dns/example.org/tcp/9000`.
 //!
-//! Plain TCP: nothing is encrypted, and nobody proves who they are. The frames are those
+//! Plain TCP: nothing is encrypted, and nobody proves who they are; with the feature `tls`,
+//! `…/tls/p2p/PEER` and `/dns/HOST/tcp/…/tls` are TLS 1.3. The frames are those
 //! of `docs/wire-format.md`.
 //!
 //! ```

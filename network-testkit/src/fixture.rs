@@ -1,6 +1,6 @@
 //! What the suite needs to know of a backend.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use network_core::{Endpoint, Limits, Network, NetworkBuilder};
@@ -47,6 +47,7 @@ pub struct Simple {
     listen_at: Endpoint,
     dial_from: Endpoint,
     wire: Option<Box<dyn Wire>>,
+    handshake_time: Duration,
 }
 
 impl Simple {
@@ -61,7 +62,13 @@ impl Simple {
     ) -> Self {
         let listen_at = Endpoint::parse(address).unwrap();
         let dial_from = listen_at.clone();
-        Self { register: Box::new(register), listen_at, dial_from, wire: None }
+        Self {
+            register: Box::new(register),
+            listen_at,
+            dial_from,
+            wire: None,
+            handshake_time: Duration::MAX,
+        }
     }
 
     /// Where ports that only connect are bound, if that is elsewhere.
@@ -71,6 +78,14 @@ impl Simple {
     #[must_use]
     pub fn dialing_from(mut self, address: &str) -> Self {
         self.dial_from = Endpoint::parse(address).unwrap();
+        self
+    }
+
+    /// Has every network give up a handshake after this time, if it would take longer: for
+    /// transports on which nobody says that nobody is there.
+    #[must_use]
+    pub fn with_handshake_time(mut self, time: Duration) -> Self {
+        self.handshake_time = time;
         self
     }
 
@@ -85,6 +100,8 @@ impl Simple {
 #[async_trait]
 impl Fixture for Simple {
     async fn network(&self, limits: Limits) -> Network {
+        let within = limits.handshake_time.min(self.handshake_time);
+        let limits = limits.with_handshake_time(within);
         (self.register)(Network::builder().limits(limits)).build().unwrap()
     }
 

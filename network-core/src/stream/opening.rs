@@ -45,10 +45,10 @@ pub struct Dialing {
 }
 
 impl Dialing {
-    /// What the dialer says first.
-    pub fn hello(&self, seed: &LinkSeed) -> BytesMut {
+    /// What the dialer says first, with the limits of its network.
+    pub fn hello(&self, limits: &Limits) -> BytesMut {
         let (to, from) = (self.to.clone(), self.from.clone());
-        Hello { to, from, takes: Welcome::of(seed.limits()) }.encode()
+        Hello { to, from, takes: Welcome::of(limits) }.encode()
     }
 }
 
@@ -68,7 +68,7 @@ pub async fn dial<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let hello = dialing.hello(&seed);
+    let hello = dialing.hello(seed.limits());
     let exchange = async {
         stream.write_all(&hello).await?;
         stream.flush().await

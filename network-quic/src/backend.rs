@@ -1,0 +1,321 @@
+//! The backend: addresses, listeners and connects.
+
+use std::{
+    collections::HashMap,
+    io, mem,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use network_core::{
+    Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, Host, HostPort,
+    ProtocolImpl, RoutePattern,
+    stream::{self, Dialing},
+};
+use network_tls::{Tls, TlsError, Trust};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    address::{Address, AddressError, endpoint_of},
+    dialing::Handshake,
+    listening,
+    session::Broken,
+    settings::{Congestion, Settings},
+    socket::{FAREWELL, Socket},
+    stream::Purpose,
+};
+
+/// The QUIC backend.
+#[derive(Debug)]
+pub struct Quic {
+    tls: Tls,
+    settings: Settings,
+    sockets: Mutex<HashMap<SocketAddr, Arc<Socket>>>,
+    parting: Mutex<HashMap<SocketAddr, JoinHandle<()>>>,
+    next_name: AtomicU64,
+}
+
+impl Quic {
+    /// A backend without any ports. `tls` says who this program is and whom it trusts: to
+    /// listen, it needs an identity or a certificate.
+    pub fn new(tls: Tls) -> Self {
+        Self {
+            tls,
+            settings: Settings::default(),
+            sockets: Mutex::default(),
+            parting: Mutex::default(),
+            next_name: AtomicU64::default(),
+        }
+    }
+
+    /// Sets how a sender learns how much the path carries. Default: [`Congestion::Cubic`].
+    #[must_use]
+    pub fn with_congestion(mut self, congestion: Congestion) -> Self {
+        self.settings.congestion = congestion;
+        self
+    }
+
+    /// Has a QUIC connection, with a handshake of its own, for each connection. They share
+    /// neither congestion control nor fate; each costs a handshake and some 100 KiB.
+    #[must_use]
+    pub fn without_pooling(mut self) -> Self {
+        self.settings.pooling = false;
+        self
+    }
+
+    /// Sets how long a QUIC connection that was dialed stays open without a connection on it.
+    /// Default: 20 seconds. A listener keeps one for [`Limits::idle_time`].
+    ///
+    /// [`Limits::idle_time`]: network_core::Limits::idle_time
+    #[must_use]
+    pub fn with_pool_idle(mut self, time: Duration) -> Self {
+        self.settings.pool_idle = time;
+        self
+    }
+
+    /// Sets how many bytes a UDP socket buffers in each direction, as far as the system allows
+    /// it. Default: 4 MiB.
+    #[must_use]
+    pub fn with_socket_buffers(mut self, bytes: usize) -> Self {
+        self.settings.socket_buffers = bytes;
+        self
+    }
+
+    /// Sets how many streams the other side of a QUIC connection may have open at a time: how
+    /// many connections it may dial. Default: 4,096.
+    #[must_use]
+    pub fn with_max_streams(mut self, max: u32) -> Self {
+        self.settings.max_streams = max;
+        self
+    }
+
+    /// Sets how many ports may share one socket. Default: 4,096.
+    #[must_use]
+    pub fn with_max_ports_per_socket(mut self, max: usize) -> Self {
+        self.settings.max_ports_per_socket = max;
+        self
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Socket>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn socket_of(&self, local: &Endpoint) -> Option<Arc<Socket>> {
+        let address = Address::parse(local).ok()?;
+        let Host::Ip(ip) = address.to.host else {
+            return None;
+        };
+        self.sockets().get(&SocketAddr::new(ip, address.to.port)).cloned()
+    }
+
+    /// The sockets that have no ports any more, and still say goodbye.
+    fn parting(&self) -> MutexGuard<'_, HashMap<SocketAddr, JoinHandle<()>>> {
+        let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
+        parting.retain(|_, task| !task.is_finished());
+        parting
+    }
+
+    fn is_parting(&self, wanted: &Endpoint) -> bool {
+        let Ok(Address { to: HostPort { host: Host::Ip(ip), port }, .. }) = Address::parse(wanted)
+        else {
+            return false;
+        };
+        self.parting().contains_key(&SocketAddr::new(ip, port))
+    }
+
+    fn fresh_path(&self, path: &str) -> String {
+        let number = self.next_name.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{path}port{number}")
+    }
+
+    fn try_bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
+        let address = Address::parse(wanted)?;
+        let Host::Ip(ip) = address.to.host else {
+            return Err(AddressError::NameToBind(wanted.clone()).into());
+        };
+        let at = SocketAddr::new(ip, address.to.port);
+        let mut sockets = self.sockets();
+        let shared = if at.port() == 0 { None } else { sockets.get(&at).cloned() };
+        let socket = match shared {
+            Some(socket) if address.trust == Trust::Name || socket.trust() == address.trust => {
+                socket
+            }
+            Some(_) => return Err(AddressError::OtherTrust(wanted.clone()).into()),
+            None => Arc::new(self.bind_socket(at, address.trust, wanted)?),
+        };
+        let (count, max) = (socket.ports() + 1, self.settings.max_ports_per_socket);
+        if count > max {
+            return Err(AddressError::TooManyPorts { endpoint: wanted.clone(), count, max }.into());
+        }
+        let mut path = address.path.clone();
+        let port = loop {
+            if address.path.ends_with('/') {
+                path = self.fresh_path(&address.path);
+            }
+            let port = socket.transport().join(&path)?;
+            if socket.add(&port) || !address.path.ends_with('/') {
+                break port;
+            }
+        };
+        sockets.insert(socket.address(), socket);
+        Ok(port)
+    }
+
+    fn bind_socket(
+        &self,
+        at: SocketAddr,
+        trust: Trust,
+        wanted: &Endpoint,
+    ) -> Result<Socket, BackendError> {
+        let listening = match self.tls.listening(trust) {
+            Ok(listening) => Some(listening),
+            // It can still dial those that are known by a name.
+            Err(TlsError::NoCertificate) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let trust = listening.as_ref().map_or(trust, |listening| listening.trust);
+        Socket::bind(at, trust, listening, &self.settings).map_err(|error| told(error, wanted))
+    }
+}
+
+#[async_trait]
+impl ProtocolImpl for Quic {
+    fn name(&self) -> &'static str {
+        "quic"
+    }
+
+    fn patterns(&self) -> Vec<RoutePattern> {
+        ["ip4", "ip6", "dns", "dns4", "dns6"]
+            .into_iter()
+            .filter_map(|host| RoutePattern::parse(&format!("/{host}/*/udp/*/quic-v1")).ok())
+            .collect()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::STREAM
+    }
+
+    async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
+        let until = Instant::now() + FAREWELL;
+        loop {
+            let bound = self.try_bind(wanted);
+            let told = bound.as_ref().err().and_then(|error| error.downcast_ref());
+            // A socket of this backend may have it that is about to end.
+            let ours = matches!(told, Some(AddressError::InUse(_))) && self.is_parting(wanted);
+            if !ours || Instant::now() >= until {
+                return bound;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn listen(&self, local: &Endpoint, acceptor: Acceptor) -> Result<(), BackendError> {
+        let socket = self.socket_of(local).ok_or(io::ErrorKind::AddrNotAvailable);
+        let socket = socket.map_err(io::Error::from)?;
+        let listening = socket.listening.clone().ok_or(TlsError::NoCertificate)?;
+        listening::listen(&socket, listening, acceptor, &self.settings)
+    }
+
+    async fn unlisten(&self, _local: &Endpoint) {
+        // The socket goes on listening, for other ports and so that dialers are told why
+        // nobody is there. It ends with its last port.
+    }
+
+    async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
+        let Dial { local, remote, seed } = dial;
+        let failed = |source: BackendError| ConnectError::Backend {
+            remote: remote.clone(),
+            protocol: "quic",
+            source,
+        };
+        let to = Address::parse(&remote).map_err(|error| failed(error.into()))?;
+        let from = Address::parse(&local).map_err(|error| failed(error.into()))?;
+        if to.to.port == 0 {
+            return Err(failed(AddressError::NoPort(remote.clone()).into()));
+        }
+        let socket = self.socket_of(&local);
+        let socket = socket.ok_or_else(|| ConnectError::Revoked { local: local.clone() })?;
+        let dialer = self.tls.dialer(&to.to.host, to.trust);
+        let dialer = dialer.map_err(|error| failed(error.into()))?;
+        let limits = seed.limits().clone();
+        let peer = dialer.peer.clone();
+        let handshake = Handshake {
+            socket: &socket,
+            to: &to,
+            local: &local,
+            remote: &remote,
+            dialer,
+            settings: &self.settings,
+            limits: &limits,
+        };
+        let mut dialing = Dialing {
+            local: local.clone(),
+            remote: remote.clone(),
+            to: to.path.clone(),
+            from: from.path.clone(),
+            peer,
+        };
+        let own = self.tls.own(to.trust);
+        // A pooled session may have ended without this side's knowing, once.
+        for last in [false, true] {
+            let session = Box::pin(handshake.session()).await;
+            let (session, lease) = session.map_err(|failure| handshake.told(failure))?;
+            let ip = session.connection().local_ip().unwrap_or(socket.address().ip());
+            let here = endpoint_of(SocketAddr::new(ip, socket.address().port()), own);
+            let here = here.and_then(|here| here.join(&from.path));
+            let here = here.map_err(|error| failed(error.into()))?;
+            let opened = session.open(lease, Purpose::Ordered, |stream| {
+                dialing.local = session.opener(&here, stream)?;
+                Ok(dialing.hello(&limits))
+            });
+            match opened.await {
+                Ok(stream) => return stream::dial_after_hello(stream, seed, dialing).await,
+                Err(Broken::Session(_)) if !last => {}
+                Err(Broken::Session(error)) => return Err(handshake.unreachable(error.into())),
+                Err(Broken::Stream(error)) => return Err(handshake.unreachable(error)),
+                Err(Broken::Opening(error)) => return Err(failed(error)),
+            }
+        }
+        Err(handshake.unreachable(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    async fn revoke(&self, local: &Endpoint) {
+        if let Some(socket) = self.socket_of(local)
+            && socket.remove(local)
+        {
+            self.sockets().remove(&socket.address());
+            let parting = socket.close().await;
+            self.parting().insert(socket.address(), parting);
+        }
+    }
+
+    async fn shutdown(&self) {
+        let sockets = mem::take(&mut *self.sockets());
+        for socket in sockets.values() {
+            let parting = socket.close().await;
+            self.parting().insert(socket.address(), parting);
+        }
+        let parting = mem::take(&mut *self.parting());
+        for parting in parting.into_values() {
+            // It only fails with the runtime.
+            let _ = parting.await;
+        }
+    }
+}
+
+/// What to do about an address that cannot be had.
+fn told(error: io::Error, endpoint: &Endpoint) -> BackendError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => AddressError::InUse(endpoint.clone()).into(),
+        io::ErrorKind::AddrNotAvailable => AddressError::NotHere(endpoint.clone()).into(),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,261 @@
+//! The dialing side: QUIC connections that are kept for the next who dials.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use network_core::{ConnectError, Endpoint, Family, Host, HostPort, Limits};
+use network_tls::{Dialer, Trust};
+use quinn::{ConnectionError, crypto::rustls::QuicClientConfig};
+use tokio::{net::lookup_host, time::timeout};
+
+use crate::{
+    address::{Address, AddressError},
+    session::{Lease, Session},
+    settings::Settings,
+    socket::Socket,
+};
+
+/// The sessions of a socket that it dialed, by whom it dialed. Two addresses of one peer are two
+/// sessions: they may be two processes.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<HashMap<(HostPort, Trust), Arc<Slot>>>);
+
+/// Who dials first has the handshake; the others wait for it, and share what comes of it.
+#[derive(Debug, Default)]
+struct Slot {
+    last: tokio::sync::Mutex<Option<Outcome>>,
+    /// How often a handshake has failed.
+    failures: AtomicU64,
+}
+
+type Outcome = Result<Arc<Session>, Failure>;
+
+/// Why there is no session, for all who waited for it.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// The handshake failed.
+    Quic(ConnectionError),
+    /// Nobody answered for so long.
+    Silent(Duration),
+    /// The name has no address, as far as can be found out.
+    Lookup(Arc<io::Error>),
+    /// No address of the remote side can be dialed from here.
+    Address(AddressError),
+    /// QUIC takes no such configuration.
+    Setup(Arc<dyn Error + Send + Sync>),
+    /// The port was revoked meanwhile.
+    Revoked,
+}
+
+impl Pool {
+    fn slot(&self, to: &Address) -> Arc<Slot> {
+        self.lock().entry((to.to.clone(), to.trust)).or_default().clone()
+    }
+
+    /// Who dials next has a new slot.
+    fn forget(&self, to: &Address, slot: &Arc<Slot>) {
+        let mut slots = self.lock();
+        let key = (to.to.clone(), to.trust);
+        if slots.get(&key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+            slots.remove(&key);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(HostPort, Trust), Arc<Slot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a handshake needs.
+pub(crate) struct Handshake<'a> {
+    pub(crate) socket: &'a Arc<Socket>,
+    pub(crate) to: &'a Address,
+    pub(crate) local: &'a Endpoint,
+    pub(crate) remote: &'a Endpoint,
+    pub(crate) dialer: Dialer,
+    pub(crate) settings: &'a Settings,
+    pub(crate) limits: &'a Limits,
+}
+
+impl Handshake<'_> {
+    /// A session that somebody has dialed before, or a new one.
+    ///
+    /// Cancel safe: who waits next has the handshake then.
+    pub(crate) async fn session(&self) -> Result<(Arc<Session>, Lease), Failure> {
+        if !self.settings.pooling {
+            let session = self.dial().await?;
+            let lease = session.lease().ok_or(Failure::Revoked)?;
+            self.look_after(&session, Duration::ZERO, None);
+            return Ok((session, lease));
+        }
+        let slot = self.socket.pool.slot(self.to);
+        let failures = slot.failures.load(Ordering::Acquire);
+        let mut last = slot.last.lock().await;
+        match &*last {
+            Some(Ok(session)) => {
+                if let Some(lease) = session.lease() {
+                    return Ok((session.clone(), lease));
+                }
+            }
+            Some(Err(failure)) if slot.failures.load(Ordering::Acquire) > failures => {
+                return Err(failure.clone());
+            }
+            _ => {}
+        }
+        let dialed = self.dial().await;
+        *last = Some(dialed.clone());
+        let session = dialed.inspect_err(|_| {
+            slot.failures.fetch_add(1, Ordering::AcqRel);
+            // Who waits still has it.
+            self.socket.pool.forget(self.to, &slot);
+        })?;
+        let lease = session.lease().ok_or(Failure::Revoked)?;
+        drop(last);
+        self.look_after(&session, self.settings.pool_idle, Some(slot));
+        Ok((session, lease))
+    }
+
+    /// Watches over a session until its end: closes it after a time of no use.
+    fn look_after(&self, session: &Arc<Session>, idle: Duration, slot: Option<Arc<Slot>>) {
+        let (session, socket, to) = (session.clone(), self.socket.clone(), self.to.clone());
+        tokio::spawn(async move {
+            session.serve(Some(idle), None).await;
+            socket.forget(&session);
+            if let Some(slot) = slot {
+                socket.pool.forget(&to, &slot);
+            }
+        });
+    }
+
+    async fn dial(&self) -> Outcome {
+        let addresses = self.addresses().await?;
+        let within = self.limits.handshake_time / addresses.len().max(1) as u32;
+        let mut failure = Failure::Silent(within);
+        for address in addresses {
+            match timeout(within, self.dial_one(address)).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => failure = error,
+                Err(_) => failure = Failure::Silent(within),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn dial_one(&self, address: SocketAddr) -> Outcome {
+        let crypto = QuicClientConfig::try_from(self.dialer.config.clone());
+        let crypto = crypto.map_err(|error| Failure::Setup(Arc::new(error)))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(self.settings.transport(self.limits));
+        let name = self.dialer.name.to_str();
+        let connecting = self.socket.quic.connect_with(config, address, &name);
+        let connecting = connecting.map_err(|error| Failure::Setup(Arc::new(error)))?;
+        let connection = connecting.await.map_err(Failure::Quic)?;
+        let session = Session::new(connection, self.dialer.peer.clone(), self.limits);
+        let session = session.map_err(|error| Failure::Setup(error.into()))?;
+        // Those that are dialed are as many as this program wants.
+        if !self.socket.keep(&session, usize::MAX) {
+            session.connection().close(0_u32.into(), b"");
+            return Err(Failure::Revoked);
+        }
+        Ok(session)
+    }
+
+    /// Where to try, one after the other.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let HostPort { host, port } = &self.to.to;
+        let ours = match self.socket.address() {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(_) => Family::V6,
+        };
+        let found: Vec<_> = match host {
+            Host::Ip(ip) => vec![SocketAddr::new(*ip, *port)],
+            Host::Name(name, family) => {
+                let found = lookup_host((name.as_str(), *port)).await;
+                let found = found.map_err(|error| Failure::Lookup(Arc::new(error)))?;
+                found.filter(|address| family.has(address)).collect()
+            }
+        };
+        let found: Vec<_> = found.into_iter().filter(|address| ours.has(address)).collect();
+        if found.is_empty() {
+            let (local, remote) = (self.local.clone(), self.remote.clone());
+            return Err(Failure::Address(AddressError::OtherFamily { local, remote }));
+        }
+        Ok(found)
+    }
+
+    /// What a failure means to who dialed.
+    pub(crate) fn told(&self, failure: Failure) -> ConnectError {
+        match failure {
+            Failure::Quic(error) => self.refused(error),
+            Failure::Silent(within) => self.silent(within),
+            Failure::Lookup(error) => self.unreachable(io::Error::new(error.kind(), error)),
+            Failure::Address(error) => self.failed(error),
+            Failure::Setup(error) => self.failed(error),
+            Failure::Revoked => ConnectError::Revoked { local: self.local.clone() },
+        }
+    }
+
+    /// What a failed handshake means to who dialed.
+    fn refused(&self, error: ConnectionError) -> ConnectError {
+        let remote = self.remote.clone();
+        match &error {
+            ConnectionError::TimedOut => self.silent(self.limits.idle_time),
+            ConnectionError::TransportError(told) => match alert(told.code.into()) {
+                Some(alert) if is_about_trust(alert) => {
+                    ConnectError::Untrusted { remote, source: error.into() }
+                }
+                _ => ConnectError::Incompatible { remote, problem: error.to_string() },
+            },
+            ConnectionError::ConnectionClosed(told)
+                if alert(told.error_code.into()) == Some(NO_APPLICATION_PROTOCOL) =>
+            {
+                let problem = "it speaks QUIC, but another protocol over it".to_owned();
+                ConnectError::Incompatible { remote, problem }
+            }
+            ConnectionError::VersionMismatch => {
+                ConnectError::Incompatible { remote, problem: error.to_string() }
+            }
+            _ => ConnectError::Unreachable { remote, source: error.into() },
+        }
+    }
+
+    fn failed(&self, source: impl Into<network_core::BackendError>) -> ConnectError {
+        let remote = self.remote.clone();
+        ConnectError::Backend { remote, protocol: "quic", source: source.into() }
+    }
+
+    pub(crate) fn unreachable(&self, error: io::Error) -> ConnectError {
+        ConnectError::Unreachable { remote: self.remote.clone(), source: error.into() }
+    }
+
+    /// UDP does not tell whether nobody is there or nothing gets through.
+    fn silent(&self, within: Duration) -> ConnectError {
+        let text = format!(
+            "nobody answered within {within:?}: either nobody listens there, or UDP does not get \
+             through"
+        );
+        self.unreachable(io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+}
+
+/// The TLS alert that an error of QUIC stands for (RFC 9001 §4.8).
+fn alert(code: u64) -> Option<u8> {
+    code.checked_sub(0x100).and_then(|alert| alert.try_into().ok())
+}
+
+/// RFC 7301 §3.2.
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// Whether an alert is about a certificate, or about what it proves (RFC 8446 §6.2).
+fn is_about_trust(alert: u8) -> bool {
+    matches!(alert, 41..=49 | 51 | 113..=116)
+}

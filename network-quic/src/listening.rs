@@ -1,0 +1,225 @@
+//! The listening side: QUIC connections that come in, and the streams of any.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
+use network_tls::{Listening, Trust};
+use quinn::{Incoming, crypto::rustls::QuicServerConfig, rustls::pki_types::CertificateDer};
+use tokio::{io::AsyncReadExt, time::timeout};
+
+use crate::{
+    address::endpoint_of,
+    session::Session,
+    settings::Settings,
+    socket::Socket,
+    stream::{Purpose, ResetCode, Stream},
+};
+
+/// From so many handshakes in progress on, who comes has to show that it is where it says to be
+/// (RFC 9000 §8.1.2): a round trip more for the honest, and no flood from forged addresses.
+const RETRY_FROM: usize = 64;
+
+/// How many bytes of handshakes that nobody looked at yet are kept in memory.
+const INCOMING_BYTES: u64 = 4 << 20;
+
+/// What is needed to take connections.
+pub(crate) struct Taker {
+    transport: Endpoint,
+    listening: Listening,
+    acceptor: Acceptor,
+    quic: quinn::Endpoint,
+    socket: std::sync::Weak<Socket>,
+    handshakes: AtomicUsize,
+}
+
+/// Starts to take connections. Core decides which port they are for.
+pub(crate) fn listen(
+    socket: &Arc<Socket>,
+    listening: Listening,
+    acceptor: Acceptor,
+    settings: &Settings,
+) -> Result<(), BackendError> {
+    let crypto = QuicServerConfig::try_from(listening.config.clone())?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let limits = acceptor.limits();
+    config
+        .transport_config(settings.transport(limits))
+        .max_incoming(limits.max_handshakes)
+        .incoming_buffer_size_total(INCOMING_BYTES);
+    socket.take_with(|| {
+        let quic = socket.quic.clone();
+        quic.set_server_config(Some(config));
+        let taker = Taker {
+            transport: socket.transport().clone(),
+            listening,
+            acceptor,
+            quic,
+            socket: Arc::downgrade(socket),
+            handshakes: AtomicUsize::new(0),
+        };
+        tokio::spawn(Arc::new(taker).run())
+    });
+    Ok(())
+}
+
+impl Taker {
+    async fn run(self: Arc<Self>) {
+        while let Some(incoming) = self.quic.accept().await {
+            let from = incoming.remote_address();
+            let proved = incoming.remote_address_validated();
+            if !proved && self.handshakes.load(Ordering::Relaxed) >= RETRY_FROM {
+                // It may not if it was made to before, and then it is proved.
+                let _ = incoming.retry();
+                continue;
+            }
+            let open = self.socket.upgrade().is_some_and(|socket| !socket.is_closing());
+            let handshake = self.acceptor.handshake(Some(from.ip())).filter(|_| open);
+            let Some(handshake) = handshake else {
+                incoming.refuse();
+                continue;
+            };
+            self.handshakes.fetch_add(1, Ordering::Relaxed);
+            let taker = self.clone();
+            tokio::spawn(async move {
+                let session = taker.handshake(incoming).await;
+                taker.handshakes.fetch_sub(1, Ordering::Relaxed);
+                match session {
+                    Ok((session, socket)) => {
+                        let host = Arc::new(Host { taker, from });
+                        let idle = host.taker.acceptor.limits().idle_time;
+                        session.serve(Some(idle), Some((host, handshake))).await;
+                        socket.forget(&session);
+                    }
+                    Err(reason) => tracing::debug!(%from, reason, "turned down"),
+                }
+            });
+        }
+    }
+
+    async fn handshake(&self, incoming: Incoming) -> Result<(Arc<Session>, Arc<Socket>), String> {
+        let limits = self.acceptor.limits();
+        let connection = timeout(limits.handshake_time, async { incoming.accept()?.await })
+            .await
+            .map_err(|_| "its handshake took too long".to_owned())?
+            .map_err(|error| format!("its handshake failed: {error}"))?;
+        let shown = connection.peer_identity();
+        let shown = shown.as_ref().and_then(|any| any.downcast_ref::<Vec<CertificateDer<'_>>>());
+        let peer = self.listening.peer_of(shown.map(Vec::as_slice)).map(Peer::Id);
+        let session = Session::new(connection, peer, limits).map_err(|error| error.to_string())?;
+        let socket = self.socket.upgrade().ok_or("the socket is closed")?;
+        if !socket.keep(&session, limits.max_connections) {
+            session.connection().close(ResetCode::Refused.into(), b"no more connections");
+            return Err("there are too many QUIC connections, or there are to be none".to_owned());
+        }
+        Ok((session, socket))
+    }
+}
+
+/// Who listens where a session came in.
+pub(crate) struct Host {
+    taker: Arc<Taker>,
+    from: SocketAddr,
+}
+
+impl Host {
+    pub(crate) fn source(&self) -> IpAddr {
+        self.from.ip()
+    }
+
+    pub(crate) fn acceptor(&self) -> &Acceptor {
+        &self.taker.acceptor
+    }
+
+    /// Opens a connection over a stream that came in, or turns it down.
+    async fn take(&self, session: &Arc<Session>, stream: Stream) {
+        let _deciding = session.deciding();
+        let id = stream.id();
+        let attempt = |hello: &Hello| self.attempt(hello, session, id);
+        if let Err(rejection) = stream::accept(stream, &self.taker.acceptor, attempt).await {
+            tracing::debug!(from = %self.from, %rejection, "turned down");
+        }
+    }
+
+    /// Who dials what. Only the names of ports are the dialer's own word.
+    fn attempt(
+        &self,
+        hello: &Hello,
+        session: &Session,
+        stream: u64,
+    ) -> Result<Attempt, BackendError> {
+        let trust = match session.peer() {
+            Some(Peer::Id(peer)) => Trust::Peer(*peer),
+            _ => Trust::Name,
+        };
+        let (to, from) = hello.port_paths()?;
+        let local = self.taker.transport.join(to)?;
+        let remote = session.opener(&endpoint_of(self.from, trust)?.join(from)?, stream)?;
+        let attempt = Attempt::new(local, remote).with_source(self.from);
+        Ok(match session.peer() {
+            Some(peer) => attempt.with_peer(peer.clone()),
+            None => attempt,
+        })
+    }
+}
+
+impl Session {
+    /// Takes the streams that the other side opens, until the session ends; ends it itself when
+    /// nothing has used it for a time.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        idle: Option<std::time::Duration>,
+        host: Option<(Arc<Host>, network_core::Handshake)>,
+    ) {
+        let (host, mut handshake) = match host {
+            Some((host, handshake)) => (Some(host), Some(handshake)),
+            None => (None, None),
+        };
+        let mut idle = std::pin::pin!(self.idle(idle));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.connection().accept_bi() => accepted,
+                () = &mut idle => {
+                    self.connection().close(0_u32.into(), b"");
+                    return;
+                }
+            };
+            // The QUIC connection has ended, and with it all that was on it.
+            let Ok((send, recv)) = accepted else { return };
+            let Some(lease) = self.lease() else { continue };
+            let stream = Stream::new(send, recv, lease);
+            let (session, host, handshake) = (self.clone(), host.clone(), handshake.take());
+            tokio::spawn(async move { session.take(stream, host, handshake).await });
+        }
+    }
+
+    async fn take(
+        self: Arc<Self>,
+        mut stream: Stream,
+        host: Option<Arc<Host>>,
+        handshake: Option<network_core::Handshake>,
+    ) {
+        let within = self.handshake_time();
+        let purpose = match timeout(within, stream.read_u8()).await {
+            Ok(Ok(byte)) => Purpose::of(byte),
+            _ => None,
+        };
+        match (purpose, host) {
+            (Some(Purpose::Ordered), Some(host)) => {
+                // The first has that of the QUIC handshake, which it waits for no longer.
+                let counted = handshake.or_else(|| host.acceptor().handshake(Some(host.source())));
+                match counted {
+                    Some(_counted) => host.take(&self, stream).await,
+                    None => stream.reset(ResetCode::Refused),
+                }
+            }
+            // Whoever was dialed does not dial back, and other streams are for nothing known.
+            (_, _) => stream.reset(ResetCode::Refused),
+        }
+    }
+}

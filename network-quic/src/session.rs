@@ -1,0 +1,217 @@
+//! One QUIC connection, which the connections between a socket and an address share.
+
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use network_core::{BackendError, Endpoint, Limits, Peer};
+use quinn::{Connection, ConnectionError};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::stream::{Purpose, Stream};
+
+/// How long a session that is being closed waits for those who decide over its connections.
+const DECIDING: Duration = Duration::from_millis(100);
+
+/// A QUIC connection after its handshake.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    /// Who is at the other end, as far as that is proved.
+    peer: Option<Peer>,
+    /// The same at both ends, and on no other connection of the two.
+    name: String,
+    /// How long an ended stream may take to get its last bytes through.
+    linger: Duration,
+    /// How long a stream may take to say what it is for.
+    handshake_time: Duration,
+    state: Mutex<State>,
+    /// Told when a lease ends of a session that is being closed.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The streams that are open, or still get something through.
+    leases: usize,
+    /// Those of them whose connection nobody has decided over yet.
+    undecided: usize,
+    /// When the last of them ended.
+    since: Instant,
+    /// Nothing new may begin: it is about to be closed.
+    over: bool,
+}
+
+/// Why no stream was opened.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The QUIC connection is over, so nothing was said.
+    Session(ConnectionError),
+    Stream(io::Error),
+    Opening(BackendError),
+}
+
+/// Keeps a session from being closed for want of use.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Session>);
+
+impl Session {
+    pub(crate) fn new(
+        connection: Connection,
+        peer: Option<Peer>,
+        limits: &Limits,
+    ) -> Result<Arc<Self>, BackendError> {
+        let mut name = [0; 4];
+        connection
+            .export_keying_material(&mut name, b"EXPORTER-network-session", b"")
+            .map_err(|_| "the QUIC connection has no keys to name it by")?;
+        let name = format!("{:08x}", u32::from_be_bytes(name));
+        let state = State { leases: 0, undecided: 0, since: Instant::now(), over: false };
+        Ok(Arc::new(Self {
+            connection,
+            peer,
+            name,
+            linger: limits.close_time,
+            handshake_time: limits.handshake_time,
+            state: Mutex::new(state),
+            ended: Notify::new(),
+        }))
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn handshake_time(&self) -> Duration {
+        self.handshake_time
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Names one connection among those that two ports have over this session.
+    pub(crate) fn name_of(&self, stream: u64) -> String {
+        format!("/stream/{}-{stream}", self.name)
+    }
+
+    /// The endpoint `port` of the side that opened a stream, with the stream's own name: ports
+    /// share a socket, so that it would else be the name of several connections.
+    pub(crate) fn opener(&self, port: &Endpoint, stream: u64) -> Result<Endpoint, BackendError> {
+        Ok(port.join(&self.name_of(stream))?)
+    }
+
+    /// Keeps it open; `None` if it is about to be closed, or is.
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let mut state = self.lock();
+        if state.over || self.connection.close_reason().is_some() {
+            return None;
+        }
+        state.leases += 1;
+        Some(Lease(self.clone()))
+    }
+
+    /// Opens a stream and says what it is for, and what comes behind that. Waits while there are
+    /// as many streams as the other side takes.
+    pub(crate) async fn open(
+        &self,
+        lease: Lease,
+        purpose: Purpose,
+        opening: impl FnOnce(u64) -> Result<BytesMut, BackendError>,
+    ) -> Result<Stream, Broken> {
+        let (mut send, recv) = self.connection.open_bi().await.map_err(Broken::Session)?;
+        let opening = opening(send.id().index()).map_err(Broken::Opening)?;
+        // In one write, and so in one packet.
+        let said = [&[purpose as u8], &opening[..]].concat();
+        send.write_all(&said).await.map_err(|error| Broken::Stream(error.into()))?;
+        Ok(Stream::new(send, recv, lease))
+    }
+
+    /// Ready once nothing has used it for so long; nothing will any more.
+    pub(crate) async fn idle(&self, after: Option<Duration>) {
+        let Some(after) = after else { return pending().await };
+        loop {
+            let left = {
+                let mut state = self.lock();
+                let since = state.since.elapsed();
+                if state.leases == 0 && since >= after {
+                    state.over = true;
+                    return;
+                }
+                if state.leases == 0 { after.saturating_sub(since) } else { after }
+            };
+            sleep(left.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Marks that somebody is deciding over a connection, until it is dropped.
+    pub(crate) fn deciding(self: &Arc<Self>) -> Undecided {
+        self.lock().undecided += 1;
+        Undecided(self.clone())
+    }
+
+    /// Closes it once what was open has got its last words through, or after the time that
+    /// those may take. Connections that nobody has decided over have a moment only: whoever
+    /// decides may be waiting for this.
+    pub(crate) async fn close(&self) {
+        let _ = timeout(DECIDING.min(self.linger), self.ended(|state| state.leases == 0)).await;
+        // Past that, what has not got through will not.
+        let _ = timeout(self.linger, self.ended(|state| state.leases <= state.undecided)).await;
+        self.connection.close(0_u32.into(), b"");
+    }
+
+    /// Lets nothing begin, and is ready once enough has ended.
+    async fn ended(&self, enough: impl Fn(&State) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            {
+                let mut state = self.lock();
+                state.over = true;
+                if enough(&state) {
+                    return;
+                }
+            }
+            ended.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// How long to wait for what was written last to get through.
+    pub(crate) fn linger(&self) -> Duration {
+        self.0.linger
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.leases -= 1;
+        state.since = Instant::now();
+        if state.over {
+            drop(state);
+            self.0.ended.notify_waiters();
+        }
+    }
+}
+
+/// See [`Session::deciding`].
+#[derive(Debug)]
+pub(crate) struct Undecided(Arc<Session>);
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.0.lock().undecided -= 1;
+    }
+}

@@ -1,0 +1,71 @@
+//! What a program chooses, and what becomes of it in the terms of QUIC.
+
+use std::{sync::Arc, time::Duration};
+
+use network_core::Limits;
+use quinn::{IdleTimeout, TransportConfig, VarInt, congestion};
+
+/// How a sender learns how much the path carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// CUBIC ([RFC 9438](https://www.rfc-editor.org/rfc/rfc9438)), as most TCP has it.
+    #[default]
+    Cubic,
+    /// NewReno, as RFC 9002 §7 describes it.
+    NewReno,
+    /// BBR, which keeps its speed where packets are lost without congestion. Experimental in
+    /// quinn.
+    Bbr,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) congestion: Congestion,
+    pub(crate) pooling: bool,
+    pub(crate) pool_idle: Duration,
+    pub(crate) socket_buffers: usize,
+    pub(crate) max_streams: u32,
+    pub(crate) max_ports_per_socket: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            congestion: Congestion::default(),
+            pooling: true,
+            pool_idle: Duration::from_secs(20),
+            socket_buffers: 4 << 20,
+            max_streams: 4_096,
+            max_ports_per_socket: 4_096,
+        }
+    }
+}
+
+impl Settings {
+    /// The limits of a network in the terms of RFC 9000 §18.2.
+    pub(crate) fn transport(&self, limits: &Limits) -> Arc<TransportConfig> {
+        let mut transport = TransportConfig::default();
+        // No more can be un-acked on a connection, so no more need be on its way; and a peer
+        // that leaves out the first byte makes this side keep no more than that.
+        let window = VarInt::from_u64(limits.window_bytes.max(1 << 16)).unwrap_or(VarInt::MAX);
+        transport
+            .max_concurrent_bidi_streams(self.max_streams.into())
+            .max_concurrent_uni_streams(0_u32.into())
+            .datagram_receive_buffer_size(None)
+            .stream_receive_window(window)
+            .receive_window(window)
+            .send_window(window.into_inner())
+            // Longer than a connection waits for a sign of life, for that has a name to tell.
+            .max_idle_timeout(IdleTimeout::try_from(limits.idle_time).ok());
+        match self.congestion {
+            Congestion::Cubic => &mut transport,
+            Congestion::NewReno => transport
+                .congestion_controller_factory(Arc::new(congestion::NewRenoConfig::default())),
+            Congestion::Bbr => {
+                transport.congestion_controller_factory(Arc::new(congestion::BbrConfig::default()))
+            }
+        };
+        Arc::new(transport)
+    }
+}
