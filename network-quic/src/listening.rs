@@ -110,7 +110,8 @@ impl Taker {
             .map_err(|error| format!("its handshake failed: {error}"))?;
         let shown = connection.peer_identity();
         let shown = shown.as_ref().and_then(|any| any.downcast_ref::<Vec<CertificateDer<'_>>>());
-        let peer = self.listening.peer_of(shown.map(Vec::as_slice)).map(Peer::Id);
+        let peer = self.listening.peer_of(shown.map(Vec::as_slice));
+        let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
         let session = Session::new(connection, peer, limits).map_err(|error| error.to_string())?;
         let socket = self.socket.upgrade().ok_or("the socket is closed")?;
         if !socket.keep(&session, limits.max_connections) {

@@ -34,7 +34,7 @@ pub(crate) async fn accept(
     // Boxed: it is large, and is needed only until the connection is open.
     let stream = Box::pin(acceptor.accept(stream)).await?;
     let peer = listening.peer_of(stream.get_ref().1.peer_certificates());
-    Ok((stream, peer))
+    Ok((stream, peer.map_err(io::Error::other)?))
 }
 
 /// What a failed handshake means to who dialed.

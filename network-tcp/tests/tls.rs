@@ -305,6 +305,12 @@ async fn a_programs_own_configuration_is_taken_where_no_peer_is_named() {
     let connection = connect(&here, port.local_endpoint().as_str()).await.unwrap();
     echo(&connection).await;
     assert_eq!(connection.peer(), None, "only the configuration knows");
+
+    let there = network(Tls::new().with_certificate(authority.signed("localhost", 2100)));
+    let port = serve(&there, "/ip4/127.0.0.1/tcp/0/tls").await;
+    let address = format!("/dns4/localhost/tcp/{}/tls", number(&port));
+    let connection = connect(&here, &address).await.unwrap();
+    assert_eq!(connection.peer(), None, "it need not have looked at the name");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
     fs, io,
     net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::BytesMut;
@@ -251,22 +251,39 @@ impl ResolvesClientCert for Shown {
 
 /// A certificate, of libp2p or not, with an extension of so many bytes that means nothing.
 fn certificate(of_libp2p: bool, more: usize) -> (CertificateDer<'static>, KeyPair) {
-    let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     if of_libp2p {
-        let peer = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let signed = [b"libp2p-tls-handshake:", &key.subject_public_key_info()[..]].concat();
-        let public = [&[8, 1, 18, 32], peer.public_key_raw()].concat();
-        let signature = peer.sign(&signed).unwrap();
-        let content = [&[0x30, 104, 4, 36], &public[..], &[4, 64], &signature].concat();
-        let oid = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
-        params.custom_extensions.push(CustomExtension::from_oid_content(&oid, content));
+        let (certificate, key, _) = certificate_of_libp2p(more, params);
+        return (certificate, key);
     }
+    let key = KeyPair::generate().unwrap();
+    padded(&mut params, more);
+    (params.self_signed(&key).unwrap().der().clone(), key)
+}
+
+fn padded(params: &mut CertificateParams, more: usize) {
     if more > 0 {
         let extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 1], vec![7; more]);
         params.custom_extensions.push(extension);
     }
-    (params.self_signed(&key).unwrap().der().clone(), key)
+}
+
+/// One that proves a peer, and which.
+fn certificate_of_libp2p(
+    more: usize,
+    mut params: CertificateParams,
+) -> (CertificateDer<'static>, KeyPair, PeerId) {
+    let key = KeyPair::generate().unwrap();
+    let peer = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let signed = [b"libp2p-tls-handshake:", &key.subject_public_key_info()[..]].concat();
+    let public = [&[8, 1, 18, 32], peer.public_key_raw()].concat();
+    let id = PeerId::from_bytes(&[&[0, 36], &public[..]].concat()).unwrap();
+    let signature = peer.sign(&signed).unwrap();
+    let content = [&[0x30, 104, 4, 36], &public[..], &[4, 64], &signature].concat();
+    let oid = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
+    params.custom_extensions.push(CustomExtension::from_oid_content(&oid, content));
+    padded(&mut params, more);
+    (params.self_signed(&key).unwrap().der().clone(), key, id)
 }
 
 fn name() -> ServerName<'static> {
@@ -868,5 +885,29 @@ fn a_resumed_session_does_not_get_around_the_policy() {
         let (_stream, reply) = said(HandshakeKind::Resumed).await;
         assert!(matches!(reply, Reply::Welcome(_)), "{reply:?}");
         known().await;
+    });
+}
+
+#[test]
+fn who_resumes_with_what_proves_nothing_any_more_does_not_get_in() {
+    alone(async {
+        let served = Served::plain().await;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(2);
+        // Longer than those whose peers are remembered.
+        let (certificate, key, peer) = certificate_of_libp2p(1_500, params);
+        let config = served.showing(Some((&certificate, &key)));
+        served.policy.deny(peer);
+        let (stream, reply) = open(served.number(), &config, usual()).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        assert_eq!(reply, Reply::Reject(Rejection::NotAllowed));
+        drop(stream);
+        sleep(Duration::from_secs(4)).await;
+        let outcome = open(served.number(), &config, usual()).await;
+        let (_, reply) = outcome.map_or_else(|_| (None, None), |(s, reply)| (Some(s), Some(reply)));
+        assert_eq!(reply, None, "it came in as nobody");
+        assert_eq!(served.port.connections(), []);
+        served.is_alive().await;
     });
 }

@@ -80,6 +80,9 @@ pub enum TlsError {
         /// What is wrong with it.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Who was known before has shown nothing that proves a peer id any more.
+    #[error("the peer resumes a connection, and its certificate proves no peer id any more")]
+    Unproven,
     /// The peer id in the certificate is none.
     #[error("the key in the certificate of the peer has no peer id")]
     BadPeerId {

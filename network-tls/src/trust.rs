@@ -47,8 +47,8 @@ pub struct Dialer {
     pub config: Arc<ClientConfig>,
     /// What the server is called. Its certificate must be for it, unless it is known by its key.
     pub name: ServerName<'static>,
-    /// Who it will be after the handshake. `None` where the program's own configuration
-    /// verifies an address, and only it knows what that proves.
+    /// Who it will be after the handshake. `None` with the program's own configuration: only
+    /// the program knows what that proves.
     pub peer: Option<Peer>,
 }
 
@@ -65,9 +65,21 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Who has shown these certificates in a handshake with [`config`](Self::config).
-    pub fn peer_of(&self, shown: Option<&[CertificateDer<'_>]>) -> Option<PeerId> {
-        self.proves.as_ref()?.peer_of(shown)
+    /// Who has shown these certificates in a handshake with [`config`](Self::config): `None` is
+    /// somebody who may stay unknown here.
+    ///
+    /// # Errors
+    /// They do not prove a peer, and here they must. A handshake has verified them before,
+    /// unless it resumes an older one: then they may have expired meanwhile.
+    pub fn peer_of(
+        &self,
+        shown: Option<&[CertificateDer<'_>]>,
+    ) -> Result<Option<PeerId>, TlsError> {
+        let Some(tls) = &self.proves else { return Ok(None) };
+        if self.trust == Trust::Name && shown.is_none_or(<[_]>::is_empty) {
+            return Ok(None);
+        }
+        tls.peer_of(shown).map(Some).ok_or(TlsError::Unproven)
     }
 }
 
@@ -87,14 +99,14 @@ impl Tls {
         };
         let (config, peer) = match (trust, host) {
             (Trust::Peer(peer), _) => (self.client_for_peer(&peer)?, Some(Peer::Id(peer))),
+            // Only the program knows what its own configuration verifies.
+            (Trust::Name, _) if self.client_config().is_some() => (self.client_for_name()?, None),
             (Trust::Name, Host::Name(name, _)) => {
                 (self.client_for_name()?, Some(Peer::Name(name.as_str().into())))
             }
-            // Only the program's own configuration knows whom to trust at a bare address.
-            (Trust::Name, Host::Ip(ip)) => match self.client_config() {
-                Some(config) => (config, None),
-                None => return Err(TlsError::NobodyToVerify { address: *ip }),
-            },
+            (Trust::Name, Host::Ip(ip)) => {
+                return Err(TlsError::NobodyToVerify { address: *ip });
+            }
         };
         Ok(Dialer { config, name, peer })
     }
