@@ -36,6 +36,7 @@ pub mod wire;
 pub use bytes::Bytes;
 
 pub use allocator::{AllocateError, PortAllocator};
+pub use budget::MemoryShare;
 pub use close::{CloseReason, Delivery};
 pub use connection::{Connection, ConnectionStats, SendOptions};
 pub use endpoint::{Component, Components, Endpoint, EndpointError, Prefixes};

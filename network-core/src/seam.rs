@@ -214,6 +214,12 @@ pub trait Link: Debug + Send + Sync + 'static {
         }
     }
 
+    /// Nobody waits for the answer of a record any more. A link that can call the record back
+    /// does so, and reports what became of it; for others there is nothing to do.
+    fn abandon(&self, id: RecordId) {
+        let _ = id;
+    }
+
     /// Starts to close. Called at most once. What was submitted and answered before still
     /// goes out; records that arrive from now on core discards. The driver ends with
     /// [`LinkEvents::closed`] in bounded time.
@@ -296,6 +302,11 @@ impl LinkSeed {
     /// What the connection may hold of records that came in.
     pub(crate) fn share(&self) -> Share {
         Share::new(self.port.budget().clone())
+    }
+
+    /// TEMP
+    pub fn memory_share(&self) -> crate::budget::MemoryShare {
+        crate::budget::MemoryShare::new(self.share())
     }
 
     /// The connection as agreed with the remote side; it opens with

@@ -93,7 +93,8 @@ impl fmt::Debug for SendPermit<'_> {
 /// The ack of a record that was sent, or a [`SendError`].
 ///
 /// # Cancel safety
-/// Dropping it throws away the ack; the record is on its way.
+/// Dropping it throws away the ack. The record is on its way, unless the backend can call it
+/// back, as QUIC can where records keep no order.
 #[must_use = "the record is sent; await this to learn its ack"]
 pub struct Ack<'a> {
     holder: Holder<'a>,
@@ -121,6 +122,18 @@ impl Holder<'_> {
             Self::Borrowed(handle) => handle.shared().window(),
             Self::Owned(handle) => handle.shared().window(),
         }
+    }
+}
+
+impl Holder<'_> {
+    #[cold]
+    fn abandon(&self, id: RecordId) {
+        let handle = match self {
+            Self::Borrowed(handle) => handle,
+            Self::Owned(handle) => handle,
+        };
+        handle.shared().window().abandon(id);
+        handle.abandon(id);
     }
 }
 
@@ -164,7 +177,7 @@ impl Future for Ack<'_> {
 impl Drop for Ack<'_> {
     fn drop(&mut self) {
         if self.stage != Stage::Taken {
-            self.holder.window().abandon(self.id);
+            self.holder.abandon(self.id);
         }
     }
 }

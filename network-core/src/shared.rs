@@ -47,6 +47,10 @@ impl Handle {
         self.link.submit(id, record).map_err(|Unsent| self.shared.window.retract(id, len))
     }
 
+    pub(crate) fn abandon(&self, id: RecordId) {
+        self.link.abandon(id);
+    }
+
     pub(crate) fn begin_close(&self, reason: CloseReason) {
         let (first, over) = {
             let mut life = self.shared.life.lock();

@@ -106,6 +106,11 @@ pub(crate) fn endpoint_of(address: SocketAddr, trust: Trust) -> Result<Endpoint,
     HostPort::endpoint(address, "udp", &format!("/quic-v1{trust}"))
 }
 
+/// Whether what is dialed asks for records in any order: `…/unordered/VERSION`.
+pub(crate) fn is_unordered(path: &str) -> bool {
+    path.split('/').skip(1).step_by(2).any(|protocol| protocol == "unordered")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +146,14 @@ mod tests {
         }
         let bad = parse("/ip4/1.2.3.4/udp/1/quic-v1/p2p/nobody");
         assert!(matches!(bad, Err(AddressError::NoPeer { .. })), "{bad:?}");
+    }
+
+    #[test]
+    fn an_order_is_a_component_of_its_own() {
+        assert!(is_unordered("/port/a/unordered/v1"));
+        assert!(is_unordered("/port/a/unordered"));
+        assert!(!is_unordered("/port/unordered"));
+        assert!(!is_unordered("/port/unordered/ordered/v1"));
+        assert!(!is_unordered(""));
     }
 }

@@ -24,13 +24,14 @@ use tokio::{
 };
 
 use crate::{
-    address::{Address, AddressError, endpoint_of},
+    address::{Address, AddressError, endpoint_of, is_unordered},
     dialing::Handshake,
     listening,
     session::Broken,
     settings::{Congestion, Settings},
     socket::{FAREWELL, Socket},
     stream::Purpose,
+    unordered,
 };
 
 /// The QUIC backend.
@@ -60,6 +61,15 @@ impl Quic {
     #[must_use]
     pub fn with_congestion(mut self, congestion: Congestion) -> Self {
         self.settings.congestion = congestion;
+        self
+    }
+
+    /// Keeps no order among the records of connections that are dialed, as where the endpoint
+    /// says `…/unordered/VERSION`: each has a stream of its own, so that a lost packet or a long
+    /// record holds up no other. A record costs more.
+    #[must_use]
+    pub fn unordered(mut self) -> Self {
+        self.settings.unordered = true;
         self
     }
 
@@ -200,7 +210,7 @@ impl ProtocolImpl for Quic {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::STREAM
+        Capabilities::STREAM.with_ordered(!self.settings.unordered)
     }
 
     async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
@@ -264,6 +274,8 @@ impl ProtocolImpl for Quic {
             peer,
         };
         let own = self.tls.own(to.trust);
+        let any_order = self.settings.unordered || is_unordered(&to.path);
+        let purpose = if any_order { Purpose::Unordered } else { Purpose::Ordered };
         // A pooled session may have ended without this side's knowing, once.
         for last in [false, true] {
             let session = Box::pin(handshake.session()).await;
@@ -272,12 +284,22 @@ impl ProtocolImpl for Quic {
             let here = endpoint_of(SocketAddr::new(ip, socket.address().port()), own);
             let here = here.and_then(|here| here.join(&from.path));
             let here = here.map_err(|error| failed(error.into()))?;
-            let opened = session.open(lease, Purpose::Ordered, |stream| {
+            let mut expected = None;
+            let opened = session.open(lease, purpose, |stream| {
                 dialing.local = session.opener(&here, stream)?;
+                // Records may come before the answer of the listener.
+                let expect = || session.unordered().expect(&session, stream);
+                expected = any_order.then(expect);
                 Ok(dialing.hello(&limits))
             });
             match opened.await {
-                Ok(stream) => return stream::dial_after_hello(stream, seed, dialing).await,
+                Ok(mut stream) => {
+                    let Some(expected) = expected else {
+                        return stream::dial_after_hello(stream, seed, dialing).await;
+                    };
+                    let agreed = stream::ask(&mut stream, seed, dialing).await?;
+                    return unordered::dialed(stream, expected, agreed);
+                }
                 Err(Broken::Session(_)) if !last => {}
                 Err(Broken::Session(error)) => return Err(handshake.unreachable(error.into())),
                 Err(Broken::Stream(error)) => return Err(handshake.unreachable(error)),

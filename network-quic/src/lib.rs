@@ -36,6 +36,7 @@ mod session;
 mod settings;
 mod socket;
 mod stream;
+mod unordered;
 
 pub use address::AddressError;
 pub use backend::Quic;

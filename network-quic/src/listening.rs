@@ -1,24 +1,28 @@
 //! The listening side: QUIC connections that come in, and the streams of any.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
 use network_tls::{Listening, Trust};
-use quinn::{Incoming, crypto::rustls::QuicServerConfig, rustls::pki_types::CertificateDer};
+use quinn::{
+    Incoming, RecvStream, SendStream, crypto::rustls::QuicServerConfig,
+    rustls::pki_types::CertificateDer,
+};
 use tokio::{io::AsyncReadExt, time::timeout};
 
 use crate::{
     address::endpoint_of,
-    session::Session,
+    session::{Lease, Session},
     settings::Settings,
     socket::Socket,
     stream::{Purpose, ResetCode, Stream},
+    unordered,
 };
 
 /// From so many handshakes in progress on, who comes has to show that it is where it says to be
@@ -129,20 +133,21 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn source(&self) -> IpAddr {
-        self.from.ip()
-    }
-
-    pub(crate) fn acceptor(&self) -> &Acceptor {
-        &self.taker.acceptor
-    }
-
     /// Opens a connection over a stream that came in, or turns it down.
-    async fn take(&self, session: &Arc<Session>, stream: Stream) {
+    async fn take(&self, session: &Arc<Session>, stream: Stream, purpose: Purpose) {
         let _deciding = session.deciding();
         let id = stream.id();
+        let acceptor = &self.taker.acceptor;
         let attempt = |hello: &Hello| self.attempt(hello, session, id);
-        if let Err(rejection) = stream::accept(stream, &self.taker.acceptor, attempt).await {
+        let taken = if purpose == Purpose::Unordered {
+            // Its records may come before this side is done.
+            let expected = session.unordered().expect(session, id);
+            let decided = stream::decide(stream, acceptor, attempt).await;
+            decided.and_then(|(stream, agreed)| unordered::accepted(stream, expected, agreed))
+        } else {
+            stream::accept(stream, acceptor, attempt).await
+        };
+        if let Err(rejection) = taken {
             tracing::debug!(from = %self.from, %rejection, "turned down");
         }
     }
@@ -177,10 +182,8 @@ impl Session {
         idle: Option<std::time::Duration>,
         host: Option<(Arc<Host>, network_core::Handshake)>,
     ) {
-        let (host, mut handshake) = match host {
-            Some((host, handshake)) => (Some(host), Some(handshake)),
-            None => (None, None),
-        };
+        let (host, handshake) = host.unzip();
+        let handshake: FirstHandshake = Arc::new(Mutex::new(handshake));
         let mut idle = std::pin::pin!(self.idle(idle));
         loop {
             let accepted = tokio::select! {
@@ -193,34 +196,42 @@ impl Session {
             // The QUIC connection has ended, and with it all that was on it.
             let Ok((send, recv)) = accepted else { return };
             let Some(lease) = self.lease() else { continue };
-            let stream = Stream::new(send, recv, lease);
-            let (session, host, handshake) = (self.clone(), host.clone(), handshake.take());
-            tokio::spawn(async move { session.take(stream, host, handshake).await });
+            let (session, host, handshake) = (self.clone(), host.clone(), handshake.clone());
+            tokio::spawn(async move { session.take(send, recv, lease, host, handshake).await });
         }
     }
 
     async fn take(
         self: Arc<Self>,
-        mut stream: Stream,
+        send: SendStream,
+        mut recv: RecvStream,
+        lease: Lease,
         host: Option<Arc<Host>>,
-        handshake: Option<network_core::Handshake>,
+        first: FirstHandshake,
     ) {
-        let within = self.handshake_time();
-        let purpose = match timeout(within, stream.read_u8()).await {
+        let purpose = match timeout(self.handshake_time(), recv.read_u8()).await {
             Ok(Ok(byte)) => Purpose::of(byte),
             _ => None,
         };
-        match (purpose, host) {
-            (Some(Purpose::Ordered), Some(host)) => {
-                // The first has that of the QUIC handshake, which it waits for no longer.
-                let counted = handshake.or_else(|| host.acceptor().handshake(Some(host.source())));
-                match counted {
-                    Some(_counted) => host.take(&self, stream).await,
-                    None => stream.reset(ResetCode::Refused),
-                }
-            }
-            // Whoever was dialed does not dial back, and other streams are for nothing known.
-            (_, _) => stream.reset(ResetCode::Refused),
+        if purpose == Some(Purpose::Record) {
+            // The connection that it belongs to has a lease.
+            drop(lease);
+            return unordered::receive(&self, send, recv).await;
+        }
+        let stream = Stream::new(send, recv, lease);
+        // Whoever was dialed does not dial back, and other streams are for nothing known.
+        let (Some(purpose), Some(host)) = (purpose, host) else {
+            return stream.reset(ResetCode::Refused);
+        };
+        // The first has that of the QUIC handshake, which waited for it.
+        let counted = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let counted = counted.or_else(|| host.taker.acceptor.handshake(Some(host.from.ip())));
+        match counted {
+            Some(_counted) => host.take(&self, stream, purpose).await,
+            None => stream.reset(ResetCode::Refused),
         }
     }
 }
+
+/// The handshake of a QUIC connection, which counts until the first stream has had its opening.
+type FirstHandshake = Arc<Mutex<Option<network_core::Handshake>>>;

@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::stream::{Purpose, Stream};
+use crate::{
+    stream::{Purpose, Stream},
+    unordered::Known,
+};
 
 /// How long a session that is being closed waits for those who decide over its connections.
 const DECIDING: Duration = Duration::from_millis(100);
@@ -33,6 +36,7 @@ pub(crate) struct Session {
     /// How long a stream may take to say what it is for.
     handshake_time: Duration,
     state: Mutex<State>,
+    unordered: Known,
     /// Told when a lease ends of a session that is being closed.
     ended: Notify,
 }
@@ -81,6 +85,7 @@ impl Session {
             linger: limits.close_time,
             handshake_time: limits.handshake_time,
             state: Mutex::new(state),
+            unordered: Known::default(),
             ended: Notify::new(),
         }))
     }
@@ -91,6 +96,10 @@ impl Session {
 
     pub(crate) fn handshake_time(&self) -> Duration {
         self.handshake_time
+    }
+
+    pub(crate) fn unordered(&self) -> &Known {
+        &self.unordered
     }
 
     pub(crate) fn peer(&self) -> Option<&Peer> {

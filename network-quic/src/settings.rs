@@ -22,6 +22,7 @@ pub enum Congestion {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) congestion: Congestion,
+    pub(crate) unordered: bool,
     pub(crate) pooling: bool,
     pub(crate) pool_idle: Duration,
     pub(crate) socket_buffers: usize,
@@ -33,6 +34,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             congestion: Congestion::default(),
+            unordered: false,
             pooling: true,
             pool_idle: Duration::from_secs(20),
             socket_buffers: 4 << 20,

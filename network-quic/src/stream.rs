@@ -19,12 +19,18 @@ use crate::session::Lease;
 pub(crate) enum Purpose {
     /// A connection with records in order; its opening follows.
     Ordered = 0,
+    /// A connection with records in any order: its opening follows, and then its control frames.
+    Unordered = 1,
+    /// A record of such a connection.
+    Record = 2,
 }
 
 impl Purpose {
     pub(crate) fn of(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Ordered),
+            1 => Some(Self::Unordered),
+            2 => Some(Self::Record),
             _ => None,
         }
     }

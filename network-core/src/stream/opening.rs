@@ -99,10 +99,43 @@ pub async fn dial_after_hello<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Agreed { seed, info, begun } = ask(&mut stream, seed, dialing).await?;
+    let (limits, local) = (seed.limits().clone(), info.local.clone());
+    let opened = open(stream, begun, seed, info, &limits);
+    opened.map_err(|PortRevoked| ConnectError::Revoked { local })
+}
+
+/// A connection that both sides want, before there is a link for it: for backends that have
+/// an opening as streams do, and links of their own.
+#[derive(Debug)]
+pub struct Agreed {
+    /// Becomes the connection.
+    pub seed: LinkSeed,
+    /// What both sides keep to.
+    pub info: LinkInfo,
+    /// What was read behind the opening.
+    pub begun: BytesMut,
+}
+
+/// Waits for the listener's answer to [`Dialing::hello`].
+///
+/// # Errors
+/// As [`dial`].
+///
+/// # Cancel safety
+/// None: what was read may be lost.
+pub async fn ask<S>(
+    stream: &mut S,
+    seed: LinkSeed,
+    dialing: Dialing,
+) -> Result<Agreed, ConnectError>
+where
+    S: AsyncRead + Unpin,
+{
     let Dialing { local, remote, peer, .. } = dialing;
     let limits = seed.limits().clone();
     let mut input = BytesMut::new();
-    let exchange = read_opening(&mut stream, &mut input, decode_reply);
+    let exchange = read_opening(stream, &mut input, decode_reply);
     // The listener may take its time to decide.
     let after = limits.handshake_time.saturating_add(limits.accept_time);
     let reply = match timeout(after, exchange).await {
@@ -119,9 +152,8 @@ where
     match reply {
         Reply::Reject(reason) => Err(ConnectError::Rejected { remote, reason }),
         Reply::Welcome(welcome) => {
-            let info = agreed(local.clone(), remote, &limits, welcome).with_peer(peer);
-            let opened = open(stream, input, seed, info, &limits);
-            opened.map_err(|PortRevoked| ConnectError::Revoked { local })
+            let info = agreed(local, remote, &limits, welcome).with_peer(peer);
+            Ok(Agreed { seed, info, begun: input })
         }
     }
 }
@@ -138,12 +170,33 @@ where
 /// # Cancel safety
 /// Dropping the future drops the stream.
 pub async fn accept<S, E>(
-    mut stream: S,
+    stream: S,
     acceptor: &Acceptor,
     attempt_of: impl FnOnce(&Hello) -> Result<Attempt, E>,
 ) -> Result<Connection, Rejection>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    E: std::fmt::Display,
+{
+    let (stream, Agreed { seed, info, begun }) = decide(stream, acceptor, attempt_of).await?;
+    Ok(open(stream, begun, seed, info, acceptor.limits())?)
+}
+
+/// Reads the opening of a stream that came in, asks who listens, and welcomes the dialer or turns
+/// it down.
+///
+/// # Errors
+/// As [`accept`].
+///
+/// # Cancel safety
+/// Dropping the future drops the stream.
+pub async fn decide<S, E>(
+    mut stream: S,
+    acceptor: &Acceptor,
+    attempt_of: impl FnOnce(&Hello) -> Result<Attempt, E>,
+) -> Result<(S, Agreed), Rejection>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
     E: std::fmt::Display,
 {
     let limits = acceptor.limits().clone();
@@ -190,7 +243,7 @@ where
         Ok(Ok(())) => {}
     }
     let info = agreed(local, remote, &limits, hello.takes).with_peer(peer);
-    Ok(open(stream, input, seed, info, &limits)?)
+    Ok((stream, Agreed { seed, info, begun: input }))
 }
 
 fn open<S>(

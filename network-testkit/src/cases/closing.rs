@@ -221,8 +221,9 @@ async fn stuck(lab: &Lab) -> (crate::lab::Joined, Gate, crate::tools::Seen, [Ack
     let gate = Gate::new();
     let (there, mut seen) = probe();
     let joined = lab.join_with(limits, there.gated(&gate).serial(), ()).await;
-    let acks = [submit(&joined.dialed, "running").await, submit(&joined.dialed, "queued").await];
+    let running = submit(&joined.dialed, "running").await;
     assert_eq!(seen.record().await, "running");
+    let acks = [running, submit(&joined.dialed, "queued").await];
     eventually("both there", || joined.accepted.stats().records_received == 2).await;
     (joined, gate, seen, acks)
 }

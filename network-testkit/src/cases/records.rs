@@ -205,9 +205,15 @@ pub(crate) async fn are_handled_at_the_same_time_otherwise(lab: Lab) {
     for number in 0..50 {
         acks.push(submit(&joined.dialed, numbered(number)).await);
     }
-    for number in 0..50 {
-        assert_eq!(seen.record().await, numbered(number));
+    let mut handed = Vec::new();
+    for _ in 0..50 {
+        handed.push(seen.record().await);
     }
+    // Not every backend keeps their order.
+    handed.sort();
+    let mut sent: Vec<_> = (0..50).map(numbered).collect();
+    sent.sort();
+    assert_eq!(handed, sent);
     gate.open();
     for ack in acks {
         within("an ack", ack).await.unwrap();

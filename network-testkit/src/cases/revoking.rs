@@ -130,8 +130,8 @@ pub(crate) async fn tells_what_became_of_records(lab: Lab) {
     let (there, mut seen) = probe();
     let joined = lab.join(there.gated(&gate).serial(), ()).await;
     let running = submit(&joined.dialed, "running").await;
-    let queued = submit(&joined.dialed, "queued").await;
     assert_eq!(seen.record().await, "running");
+    let queued = submit(&joined.dialed, "queued").await;
     eventually("both there", || joined.accepted.stats().records_received == 2).await;
     within("a revoke", joined.ground.server.revoke()).await.unwrap();
     let error = within("a result", running).await.unwrap_err();

@@ -1,0 +1,222 @@
+//! A record that comes in, and its answer.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use network_core::{Answer, RecordId};
+use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{AnswerKind, Load, Shared, Slot, Unacked};
+use crate::{session::Session, stream::ResetCode};
+
+/// How slowly a record may come in, in bytes a second, after the time in which any has to.
+const SLOWEST: u64 = 16 << 10;
+
+/// Takes a stream with one record of an unordered connection.
+pub(crate) async fn receive(session: &Session, mut send: SendStream, mut recv: RecvStream) {
+    let within = session.handshake_time();
+    let shared = timeout(within, async {
+        let mut control = [0; 8];
+        recv.read_exact(&mut control).await.ok()?;
+        session.unordered().get(u64::from_le_bytes(control))?.wait().await
+    });
+    let Ok(Some(shared)) = shared.await else {
+        let _ = send.reset(ResetCode::Refused.into());
+        let _ = recv.stop(ResetCode::Refused.into());
+        return;
+    };
+    let Some(mut counted) = Counted::new(&shared) else {
+        return shared.fault("more un-acked records than its window");
+    };
+    let slowest = Duration::from_secs(shared.max_record_len as u64 / SLOWEST);
+    let reading = timeout(within + slowest, read(&shared, &mut counted, &mut recv));
+    match reading.await {
+        Ok(Ok(Some(payload))) => deliver(&shared, counted, send, payload),
+        // The window first: the answer may bring the next record.
+        Ok(Ok(None)) => {
+            counted.came();
+            drop(counted);
+            let _ = recv.stop(ResetCode::Refused.into());
+            say(send, &Answer::NoRoom);
+        }
+        // Called back, or the connection is over: the end of this half says that it is known.
+        // Its sender counts it no more.
+        Ok(Err(Broken::Gone)) => {
+            drop(counted);
+            let _ = send.finish();
+        }
+        Ok(Err(Broken::Fault(violation))) => shared.fault(violation),
+        Err(_) => shared.fault("a record that comes too slowly"),
+    }
+}
+
+impl Slot {
+    async fn wait(self: Arc<Self>) -> Option<Arc<Shared>> {
+        let opened = self.opened.notified();
+        if self.connection.get().is_none() {
+            opened.await;
+        }
+        self.connection.get()?.upgrade()
+    }
+}
+
+enum Broken {
+    Fault(&'static str),
+    Gone,
+}
+
+/// Reads a record to its end; `None` if there is no memory for it.
+async fn read(
+    shared: &Shared,
+    counted: &mut Counted,
+    recv: &mut RecvStream,
+) -> Result<Option<Bytes>, Broken> {
+    let mut payload = BytesMut::new();
+    loop {
+        // Copied: a slice would keep all packets that came with it.
+        let chunk = match recv.read_chunk(usize::MAX, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
+            Ok(None) => return Ok(Some(payload.freeze())),
+            Err(_) => return Err(Broken::Gone),
+        };
+        if payload.len() + chunk.len() > shared.max_record_len {
+            return Err(Broken::Fault("a record that is too long"));
+        }
+        match counted.grow(chunk.len()) {
+            Grown::Yes => payload.extend_from_slice(&chunk),
+            Grown::OverWindow => return Err(Broken::Fault("more un-acked bytes than its window")),
+            Grown::NoMemory => return Ok(None),
+        }
+    }
+}
+
+fn deliver(shared: &Arc<Shared>, mut counted: Counted, answer: SendStream, payload: Bytes) {
+    let id = {
+        let mut state = shared.lock();
+        let id = state.next;
+        state.next += 1;
+        state.unacked.insert(id, Unacked { answer, len: counted.len });
+        RecordId(id)
+    };
+    counted.keep();
+    if let Err(now) = shared.records.record(id, payload) {
+        self::answer(shared, id, now);
+    }
+    // Now, so that a close comes behind it.
+    counted.came();
+}
+
+/// Gives a record its answer.
+pub(super) fn answer(shared: &Shared, id: RecordId, answer: Answer) {
+    let unacked = {
+        let mut state = shared.lock();
+        let Some(unacked) = state.unacked.remove(&id.0) else { return };
+        state.used.records -= 1;
+        state.used.bytes -= unacked.len as u64;
+        state.share.release(unacked.len);
+        if state.said_done {
+            return;
+        }
+        unacked
+    };
+    say(unacked.answer, &answer);
+}
+
+/// Says an answer and ends the stream: at once if there is room for it, as there is for most.
+fn say(mut stream: SendStream, answer: &Answer) {
+    let (kind, rest) = match answer {
+        Answer::Ack(ack) => (AnswerKind::Ack, &ack[..]),
+        Answer::Refused(refusal) => (AnswerKind::Refused, refusal.text().as_bytes()),
+        Answer::Discarded => (AnswerKind::Discarded, &[][..]),
+        Answer::NoRoom => (AnswerKind::NoRoom, &[][..]),
+    };
+    let mut said = BytesMut::with_capacity(1 + rest.len());
+    said.extend_from_slice(&[kind as u8]);
+    said.extend_from_slice(rest);
+    let mut left = said.freeze();
+    let cx = &mut Context::from_waker(Waker::noop());
+    while !left.is_empty() {
+        match Pin::new(&mut stream).poll_write(cx, &left) {
+            std::task::Poll::Ready(Ok(written)) => left = left.slice(written..),
+            // It has called the record back, or is gone.
+            std::task::Poll::Ready(Err(_)) => return,
+            std::task::Poll::Pending => {
+                tokio::spawn(async move {
+                    if stream.write_all(&left).await.is_ok() {
+                        let _ = stream.finish();
+                    }
+                });
+                return;
+            }
+        }
+    }
+    let _ = stream.finish();
+}
+
+/// A record's part in the window and in the memory, given back unless it is kept.
+struct Counted {
+    shared: Arc<Shared>,
+    len: usize,
+    kept: bool,
+}
+
+enum Grown {
+    Yes,
+    OverWindow,
+    NoMemory,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Option<Self> {
+        let mut state = shared.lock();
+        if state.used.records >= shared.granted.records {
+            return None;
+        }
+        state.used.records += 1;
+        drop(state);
+        Some(Self { shared: shared.clone(), len: 0, kept: false })
+    }
+
+    fn grow(&mut self, more: usize) -> Grown {
+        let mut state = self.shared.lock();
+        let Load { bytes, .. } = state.used;
+        if bytes + more as u64 > self.shared.granted.bytes {
+            return Grown::OverWindow;
+        }
+        if !state.share.hold(more) {
+            return Grown::NoMemory;
+        }
+        state.used.bytes += more as u64;
+        self.len += more;
+        Grown::Yes
+    }
+
+    fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// One more of those that the other side says that it has sent.
+    fn came(&self) {
+        let mut state = self.shared.lock();
+        state.come = state.come.wrapping_add(1);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !self.kept {
+            let mut state = self.shared.lock();
+            state.used.records -= 1;
+            state.used.bytes -= self.len as u64;
+            state.share.release(self.len);
+        }
+    }
+}
