@@ -86,9 +86,8 @@ impl Drop for Stream {
     /// until it is given up.
     fn drop(&mut self) {
         let (Some(mut send), Some(lease)) = (self.send.take(), self.lease.take()) else { return };
-        if send.finish().is_err() {
-            return;
-        }
+        // It may be finished already.
+        let _ = send.finish();
         let stopped = send.stopped();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

@@ -124,10 +124,18 @@ impl Driver {
                 })
                 .await;
             self.step(drained, events);
-            if let Some(end) = self.end() {
-                // The last frames go out behind the end of the stream.
-                let _ =
-                    timeout(self.limits.close_time, flush(&mut writing, &mut self.output)).await;
+            if self.finished.is_none() {
+                self.finished = self.end();
+                if self.finished.is_some() {
+                    // The other side learns by the end of the stream that all that was under way
+                    // from here has come.
+                    let within = self.limits.close_time;
+                    let _ = timeout(within, flush(&mut writing, &mut self.output)).await;
+                }
+            }
+            if self.heard_end
+                && let Some(end) = self.finished.take()
+            {
                 return end;
             }
             let shared = self.shared.clone();

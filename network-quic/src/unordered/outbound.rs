@@ -32,30 +32,32 @@ pub(super) async fn send(
     recalled: oneshot::Receiver<()>,
 ) {
     let fate = exchange(&shared, payload, recalled).await.unwrap_or(Fate::Lost);
-    {
-        let mut state = shared.lock();
-        state.under_way -= 1;
-        if state.recalls.remove(&id.0).is_none() {
-            state.recalling = state.recalling.saturating_sub(1);
-        }
-        match &fate {
-            Fate::Lost => state.lost = true,
-            Fate::CalledBack => state.sent = state.sent.wrapping_sub(1),
-            Fate::Unanswered => state.unanswered = true,
-            _ => {}
-        }
-    }
+    let (mut lost, mut unanswered, mut called_back) = (false, false, false);
+    // Before it counts as done: what has no answer then is taken to be delivered. Each record has
+    // one task, and so one answer.
     match fate {
         Fate::Answered(answer) => {
-            // Each record has one task, and so one answer.
             let _ = shared.acks.answer(id, answer);
         }
         Fate::CalledBack => {
+            called_back = true;
             let _ = shared.acks.answer(id, Answer::Discarded);
         }
         Fate::Fault(violation) => shared.fault(violation),
-        Fate::Unanswered | Fate::Lost => {}
+        Fate::Unanswered => unanswered = true,
+        Fate::Lost => lost = true,
     }
+    let mut state = shared.lock();
+    state.under_way -= 1;
+    state.lost |= lost;
+    state.unanswered |= unanswered;
+    if called_back {
+        state.sent = state.sent.wrapping_sub(1);
+    }
+    if state.recalls.remove(&id.0).is_none() {
+        state.recalling = state.recalling.saturating_sub(1);
+    }
+    drop(state);
     shared.changed.notify_one();
 }
 

@@ -117,8 +117,8 @@ pub(crate) async fn comes_back_with_the_bytes_that_a_permit_did_not_use(lab: Lab
     let next = within("a permit", next).await.unwrap();
     still_pending("a third permit", pin!(joined.dialed.reserve(1))).await;
     let other = next.send(pattern(900, 1)).unwrap();
-    assert_eq!(seen.record().await.len(), 100);
-    assert_eq!(seen.record().await.len(), 900);
+    let handed = [seen.record().await.len(), seen.record().await.len()];
+    assert!(matches!(handed, [100, 900] | [900, 100]), "{handed:?}");
     gate.open();
     within("an ack", ack).await.unwrap();
     within("an ack", other).await.unwrap();
@@ -269,6 +269,8 @@ pub(crate) async fn is_waited_for_without_losing_wakeups(lab: Lab) {
     }
     within("16 tasks", tasks.join_all()).await;
     send(&joined.dialed, "last").await;
+    // One whose ack nobody waited for may come behind the last, where there is no order.
     let sent = joined.dialed.stats().records_sent;
+    crate::tools::eventually("all acked", || joined.dialed.stats().unacked == 0).await;
     assert_eq!(seen.records_so_far().len() as u64, sent);
 }
