@@ -15,21 +15,32 @@ pub mod tcp {
     pub use network_tcp::*;
 }
 
-/// Identity and TLS, for endpoints with `/tls`.
-#[cfg(feature = "tls")]
+/// The QUIC backend, at `/ip4/…/udp/…/quic-v1` and the like.
+#[cfg(feature = "quic")]
+pub mod quic {
+    pub use network_quic::*;
+}
+
+/// Identity and TLS, for endpoints with `/tls` or `/quic-v1`.
+#[cfg(any(feature = "tls", feature = "quic"))]
 pub mod tls {
     pub use network_tls::*;
 }
 
 /// Starts to configure a network that has every compiled-in backend.
+///
+/// It is nobody: it cannot listen over TLS or QUIC, and dials there only whom it knows by name.
+/// `builder_with_tls` is for a program that is somebody.
 pub fn builder() -> NetworkBuilder {
     let builder = in_process();
     #[cfg(feature = "tcp")]
     let builder = builder.protocol(tcp::Tcp::new());
+    #[cfg(feature = "quic")]
+    let builder = builder.protocol(quic::Quic::new(tls::Tls::new()));
     builder
 }
 
-/// As [`builder`], for a program that is somebody: it dials and listens over TLS too, and is
+/// As [`builder`], for a program that is somebody: it dials and listens over TLS and QUIC, and is
 /// known by the identity or the certificate that `tls` has.
 ///
 /// ```
@@ -39,15 +50,26 @@ pub fn builder() -> NetworkBuilder {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let tls = Tls::new().with_identity(Identity::generate()?);
 /// let network = network::builder_with_tls(tls).build()?;
+/// # #[cfg(feature = "tls")]
 /// let port = network.bind("/ip4/127.0.0.1/tcp/0/tls/port/orders").await?;
+/// # #[cfg(not(feature = "tls"))]
+/// # let port = network.bind("/ip4/127.0.0.1/udp/0/quic-v1/port/orders").await?;
 /// // What others dial: it names this program's key.
-/// assert!(port.local_endpoint().as_str().contains("/tls/p2p/12D3KooW"));
+/// assert!(port.local_endpoint().as_str().contains("/p2p/12D3KooW"));
 /// # Ok(())
 /// # }
 /// ```
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "quic"))]
 pub fn builder_with_tls(tls: network_tls::Tls) -> NetworkBuilder {
-    in_process().protocol(tcp::Tcp::new().with_tls(tls))
+    let builder = in_process();
+    #[cfg(all(feature = "tcp", not(feature = "tls")))]
+    let builder = builder.protocol(tcp::Tcp::new());
+    #[cfg(feature = "tls")]
+    let builder = builder.protocol(tcp::Tcp::new().with_tls(tls.clone()));
+    #[cfg(feature = "quic")]
+    let builder = builder.protocol(quic::Quic::new(tls.clone()));
+    drop(tls);
+    builder
 }
 
 fn in_process() -> NetworkBuilder {

@@ -1,6 +1,6 @@
 //! The same tests over every compiled backend.
 
-#![cfg(any(feature = "loopback", feature = "tcp"))]
+#![cfg(any(feature = "loopback", feature = "tcp", feature = "quic"))]
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
 use network::{
@@ -23,6 +23,12 @@ across! {
             let identity = network::tls::Identity::generate().unwrap();
             let tls = network::tls::Tls::new().with_identity(identity);
             network.protocol(network::tcp::Tcp::new().with_tls(tls))
+        });
+        #[cfg(feature = "quic")]
+        quic: Simple::new("/ip4/127.0.0.1/udp/0/quic-v1/port/", |network| {
+            let identity = network::tls::Identity::generate().unwrap();
+            let tls = network::tls::Tls::new().with_identity(identity);
+            network.protocol(network::quic::Quic::new(tls))
         });
     }
 

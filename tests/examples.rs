@@ -22,13 +22,16 @@ fn the_tour_checks_every_ack_over_every_backend() {
     let (status, out) = tour.finish();
     assert!(status.success(), "{out}{}", tour.errors());
     let rows: Vec<&str> = out.lines().filter(|line| line.starts_with('/')).collect();
-    let backends = if cfg!(feature = "tls") { 3 } else { 2 };
+    let backends = 2 + usize::from(cfg!(feature = "tls")) + usize::from(cfg!(feature = "quic"));
     assert_eq!(rows.len(), backends, "{out}");
     assert!(rows[0].starts_with("/local/tour "), "{out}");
     assert!(rows[1].starts_with("/ip4/127.0.0.1/tcp/"), "{out}");
     assert!(rows[1].contains("/port/tour "), "{out}");
     if cfg!(feature = "tls") {
         assert!(rows[2].contains("/tls/p2p/"), "{out}");
+    }
+    if cfg!(feature = "quic") {
+        assert!(rows[backends - 1].contains("/quic-v1/p2p/"), "{out}");
     }
     assert!(out.contains("Every ack was the SHA-256 of its record"), "{out}");
     assert!(out.lines().all(|line| line.chars().count() <= 100), "too wide:\n{out}");

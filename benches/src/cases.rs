@@ -2,7 +2,7 @@
 
 use crate::cells::Workload;
 use crate::contest::{Case, Limit, Of};
-use crate::hand::{Channel, TcpHandler, TcpPipe, TlsHandler};
+use crate::hand::{Channel, QuicHandler, QuicStreams, TcpHandler, TcpPipe, TlsHandler};
 use crate::idle;
 use crate::ours;
 use crate::peer::{Peer, Result};
@@ -30,12 +30,26 @@ pub(crate) fn all() -> Vec<Case> {
         tls("flow-64x1KiB", flow(64, KIB), 0.85),
         tls("flow-64x64KiB", flow(64, 64 * KIB), 0.85),
         tls("open-32", Workload::Open(32), 0.90),
+        quic("rtt", Workload::RoundTrip, 1.0 / 1.1),
+        quic("flow-64x64B", flow(64, 64), 0.90),
+        quic("flow-64x1KiB", flow(64, KIB), 0.90),
+        quic("flow-64x64KiB", flow(64, 64 * KIB), 0.90),
+        quic("flow-1024x64B", flow(1024, 64), 0.90),
+        quic("flow-1024x1KiB", flow(1024, KIB), 0.90),
+        quic("flow-1024x64KiB", flow(1024, 64 * KIB), 0.90),
+        quic_handshakes("open-32", Workload::Open(32)),
+        quic_pooled("open-pooled", Workload::Open(1)),
+        quic_unordered("unordered-64x64B", flow(64, 64)),
+        quic_unordered("unordered-64x1KiB", flow(64, KIB)),
+        quic_unordered("unordered-64x64KiB", flow(64, 64 * KIB)),
         loopback("rtt", Workload::RoundTrip, 1.0),
         loopback("flow-64x64B", flow(64, 64), 1.5),
         loopback("flow-1024x64B", flow(1024, 64), 1.5),
         big("flow-8x1MiB", flow(8, KIB * KIB)),
         idle_memory(),
         idle_memory_over_tls(),
+        idle_memory_of_pooled(),
+        idle_memory_over_quic(),
     ]
 }
 
@@ -52,6 +66,30 @@ fn tcp(case: &'static str, workload: Workload) -> Case {
 /// Against the same contract by hand over tokio-rustls.
 fn tls(case: &'static str, workload: Workload, goal: f64) -> Case {
     Case::of(Of::<ours::Tls>::new(), "tls", case, workload).against(Of::<TlsHandler>::new(), goal)
+}
+
+/// Against the same contract by hand over one stream of quinn.
+fn quic(case: &'static str, workload: Workload, goal: f64) -> Case {
+    Case::of(Of::<ours::Quic>::new(), "quic", case, workload)
+        .against(Of::<QuicHandler>::new(), goal)
+}
+
+/// A handshake for each connection, by hand as well.
+fn quic_handshakes(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<ours::QuicEach>::new(), "quic", case, workload)
+        .against(Of::<QuicHandler>::new(), 0.90)
+}
+
+/// A connection where there is a session already, against one with a handshake.
+fn quic_pooled(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<ours::Quic>::new(), "quic", case, workload)
+        .against(Of::<ours::QuicEach>::new(), 10.0)
+}
+
+/// Against a stream for each record by hand.
+fn quic_unordered(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<ours::QuicUnordered>::new(), "quic", case, workload)
+        .against(Of::<QuicStreams>::new(), 0.90)
 }
 
 fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
@@ -85,6 +123,21 @@ fn idle_memory_over_tls() -> Case {
         .against(Of::<TlsHandler>::new(), None)
 }
 
+/// Connections over one session: what a stream costs.
+fn idle_memory_of_pooled() -> Case {
+    const AT_MOST_KB: f64 = 16.4;
+    let name = "16 KiB".to_owned();
+    Case::of(Of::<ours::Quic>::new(), "idle", "quic-pooled", Workload::Idle(4_000))
+        .against(Limit { name, value: AT_MOST_KB }, 1.0)
+}
+
+/// A QUIC connection each, on one socket at each end.
+fn idle_memory_over_quic() -> Case {
+    Case::of(Of::<ours::QuicEach>::new(), "idle", "quic-memory", Workload::Idle(1_000))
+        .against(Limit { name: "177 KB, as iroh needs".to_owned(), value: 177.0 }, 1.0)
+        .against(Of::<QuicHandler>::new(), None)
+}
+
 /// Runs one end of [`idle::measure`], as told by the words after [`idle::END`].
 pub(crate) fn run_end(words: &[String]) -> Result<()> {
     fn end<P: Peer>(words: &[&str]) -> Option<Result<()>> {
@@ -97,6 +150,9 @@ pub(crate) fn run_end(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ended = end::<ours::Tcp>(&words)
         .or_else(|| end::<ours::Tls>(&words))
+        .or_else(|| end::<ours::Quic>(&words))
+        .or_else(|| end::<ours::QuicEach>(&words))
+        .or_else(|| end::<QuicHandler>(&words))
         .or_else(|| end::<TcpHandler>(&words))
         .or_else(|| end::<TlsHandler>(&words));
     ended.unwrap_or_else(|| Err(format!("no such end: {words:?}").into()))

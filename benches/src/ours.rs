@@ -6,6 +6,7 @@ use bytes::Bytes;
 use network::{
     Connection, Limits, Network, NetworkBuilder, Port, Records, accept_all, handler_fn,
     loopback::Loopback as LoopbackBackend,
+    quic::Quic as QuicBackend,
     tcp::Tcp as TcpBackend,
     tls::{Identity, Tls as TlsSettings},
 };
@@ -20,6 +21,15 @@ pub(crate) type Loopback = Ours<OverLoopback>;
 
 /// The `network` crate over `/ip4/127.0.0.1/tcp/0/tls`.
 pub(crate) type Tls = Ours<OverTls>;
+
+/// The `network` crate over `/ip4/127.0.0.1/udp/0/quic-v1`.
+pub(crate) type Quic = Ours<OverQuic>;
+
+/// The same with a handshake for each connection.
+pub(crate) type QuicEach = Ours<OverQuicEach>;
+
+/// The same with a stream for each record.
+pub(crate) type QuicUnordered = Ours<OverQuicUnordered>;
 
 pub(crate) trait Backend: Send + Sync + 'static {
     const NAME: &'static str = "network";
@@ -47,6 +57,44 @@ impl Backend for OverTls {
     fn add(builder: NetworkBuilder) -> NetworkBuilder {
         let identity = Identity::generate().expect("the system has randomness");
         builder.protocol(TcpBackend::new().with_tls(TlsSettings::new().with_identity(identity)))
+    }
+}
+
+fn quic() -> QuicBackend {
+    let identity = Identity::generate().expect("the system has randomness");
+    QuicBackend::new(TlsSettings::new().with_identity(identity))
+}
+
+pub(crate) struct OverQuic;
+
+impl Backend for OverQuic {
+    const NAME: &'static str = "network-quic";
+    const FRESH: &'static str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+    fn add(builder: NetworkBuilder) -> NetworkBuilder {
+        builder.protocol(quic())
+    }
+}
+
+pub(crate) struct OverQuicEach;
+
+impl Backend for OverQuicEach {
+    const NAME: &'static str = "network-quic-each";
+    const FRESH: &'static str = OverQuic::FRESH;
+
+    fn add(builder: NetworkBuilder) -> NetworkBuilder {
+        builder.protocol(quic().without_pooling())
+    }
+}
+
+pub(crate) struct OverQuicUnordered;
+
+impl Backend for OverQuicUnordered {
+    const NAME: &'static str = "network-quic-unordered";
+    const FRESH: &'static str = OverQuic::FRESH;
+
+    fn add(builder: NetworkBuilder) -> NetworkBuilder {
+        builder.protocol(quic().unordered())
     }
 }
 

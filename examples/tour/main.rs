@@ -44,6 +44,12 @@ const STOPS: &[Stop] = &[
         listen: "/ip4/127.0.0.1/tcp/0/tls/port/tour",
         from: "/ip4/127.0.0.1/tcp/0/tls/port/guest",
     },
+    #[cfg(feature = "quic")]
+    Stop {
+        backend: "quic",
+        listen: "/ip4/127.0.0.1/udp/0/quic-v1/port/tour",
+        from: "/ip4/127.0.0.1/udp/0/quic-v1/port/guest",
+    },
 ];
 
 #[tokio::main]
@@ -88,21 +94,25 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     drop(progress);
     print!("{table}");
     println!("\nEvery ack was the SHA-256 of its record: {} acks checked.", table::count(acks));
-    println!("Connects are the median of {}; round trips include the hash.", measure::CONNECTS);
+    println!(
+        "Connects are the median of {}; round trips include the hash; {} records are in flight.",
+        measure::CONNECTS,
+        measure::IN_FLIGHT
+    );
     network.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }
 
 /// Every compiled backend; with an identity, if there is a use for one.
 fn network() -> Result<Network, Box<dyn Error>> {
-    #[cfg(feature = "tls")]
+    #[cfg(any(feature = "tls", feature = "quic"))]
     {
         use network::tls::{Identity, Tls};
 
         let tls = Tls::new().with_identity(Identity::generate()?);
         Ok(network::builder_with_tls(tls).build()?)
     }
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(any(feature = "tls", feature = "quic")))]
     Ok(network::new()?)
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many records are un-acked at a time in the last part.
-const IN_FLIGHT: usize = 64;
+pub(crate) const IN_FLIGHT: usize = 64;
 
 /// How many connections are opened, one after the other.
 pub(crate) const CONNECTS: usize = 32;

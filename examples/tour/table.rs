@@ -10,7 +10,7 @@ use crate::measure::Figures;
 
 // `round` and `trip` are read as one, over both of their columns.
 const HEADER: [[&str; 6]; 2] = [
-    ["", "", "round", "trip", "64 at once", "bytes"],
+    ["", "", "round", "trip", "in flight", "bytes"],
     ["endpoint", "connect", "p50", "p99", "records/s", "verified"],
 ];
 

@@ -40,7 +40,7 @@ pub struct Quic {
     tls: Tls,
     settings: Settings,
     sockets: Mutex<HashMap<SocketAddr, Arc<Socket>>>,
-    parting: Mutex<HashMap<SocketAddr, JoinHandle<()>>>,
+    parting: Mutex<HashMap<SocketAddr, Parting>>,
     next_name: AtomicU64,
 }
 
@@ -82,7 +82,8 @@ impl Quic {
     }
 
     /// Sets how long a QUIC connection that was dialed stays open without a connection on it.
-    /// Default: 20 seconds. A listener keeps one for [`Limits::idle_time`].
+    /// Default: 20 seconds, and never more than half of [`Limits::idle_time`], for which a
+    /// listener keeps one.
     ///
     /// [`Limits::idle_time`]: network_core::Limits::idle_time
     #[must_use]
@@ -126,11 +127,17 @@ impl Quic {
         self.sockets().get(&SocketAddr::new(ip, address.to.port)).cloned()
     }
 
-    /// The sockets that have no ports any more, and still say goodbye.
-    fn parting(&self) -> MutexGuard<'_, HashMap<SocketAddr, JoinHandle<()>>> {
+    /// The sockets that have no ports any more, and may still say goodbye.
+    fn parting(&self) -> MutexGuard<'_, HashMap<SocketAddr, Parting>> {
         let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
-        parting.retain(|_, task| !task.is_finished());
+        // A moment more: the socket goes after its last word.
+        parting.retain(|_, (since, _)| since.elapsed() < 2 * FAREWELL);
         parting
+    }
+
+    async fn part(&self, socket: &Socket) {
+        let parting = (Instant::now(), socket.close().await);
+        self.parting().insert(socket.address(), parting);
     }
 
     fn is_parting(&self, wanted: &Endpoint) -> bool {
@@ -195,6 +202,9 @@ impl Quic {
         Socket::bind(at, trust, listening, &self.settings).map_err(|error| told(error, wanted))
     }
 }
+
+/// When a socket was closed, and what ends when it has said goodbye.
+type Parting = (Instant, JoinHandle<()>);
 
 #[async_trait]
 impl ProtocolImpl for Quic {
@@ -314,19 +324,17 @@ impl ProtocolImpl for Quic {
             && socket.remove(local)
         {
             self.sockets().remove(&socket.address());
-            let parting = socket.close().await;
-            self.parting().insert(socket.address(), parting);
+            self.part(&socket).await;
         }
     }
 
     async fn shutdown(&self) {
         let sockets = mem::take(&mut *self.sockets());
         for socket in sockets.values() {
-            let parting = socket.close().await;
-            self.parting().insert(socket.address(), parting);
+            self.part(socket).await;
         }
         let parting = mem::take(&mut *self.parting());
-        for parting in parting.into_values() {
+        for (_, parting) in parting.into_values() {
             // It only fails with the runtime.
             let _ = parting.await;
         }

@@ -120,7 +120,9 @@ impl Handshake<'_> {
         })?;
         let lease = session.lease().ok_or(Failure::Revoked)?;
         drop(last);
-        self.look_after(&session, self.settings.pool_idle, Some(slot));
+        // Before the listener does, so that nobody opens a stream that is lost.
+        let idle = self.settings.pool_idle.min(self.limits.idle_time / 2);
+        self.look_after(&session, idle, Some(slot));
         Ok((session, lease))
     }
 

@@ -8,13 +8,14 @@ use std::{
     },
 };
 
+use bytes::{Buf, Bytes};
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
 use network_tls::{Listening, Trust};
 use quinn::{
     Incoming, RecvStream, SendStream, crypto::rustls::QuicServerConfig,
     rustls::pki_types::CertificateDer,
 };
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     address::endpoint_of,
@@ -209,16 +210,18 @@ impl Session {
         host: Option<Arc<Host>>,
         first: FirstHandshake,
     ) {
-        let purpose = match timeout(self.handshake_time(), recv.read_u8()).await {
-            Ok(Ok(byte)) => Purpose::of(byte),
-            _ => None,
+        let said = timeout(self.handshake_time(), recv.read_chunk(usize::MAX, true)).await;
+        let mut said = match said {
+            Ok(Ok(Some(chunk))) => chunk.bytes,
+            _ => Bytes::new(),
         };
+        let purpose = said.try_get_u8().ok().and_then(Purpose::of);
         if purpose == Some(Purpose::Record) {
             // The connection that it belongs to has a lease.
             drop(lease);
-            return unordered::receive(&self, send, recv).await;
+            return unordered::receive(&self, send, recv, said).await;
         }
-        let stream = Stream::new(send, recv, lease);
+        let stream = Stream::new(send, recv, said, lease);
         // Whoever was dialed does not dial back, and other streams are for nothing known.
         let (Some(purpose), Some(host)) = (purpose, host) else {
             return stream.reset(ResetCode::Refused);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use network_core::{BackendError, Endpoint, Limits, Peer};
 use quinn::{Connection, ConnectionError};
 use tokio::{
@@ -140,7 +140,7 @@ impl Session {
         // In one write, and so in one packet.
         let said = [&[purpose as u8], &opening[..]].concat();
         send.write_all(&said).await.map_err(|error| Broken::Stream(error.into()))?;
-        Ok(Stream::new(send, recv, lease))
+        Ok(Stream::new(send, recv, Bytes::new(), lease))
     }
 
     /// Ready once nothing has used it for so long; nothing will any more.

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -54,12 +55,14 @@ impl From<ResetCode> for quinn::VarInt {
 pub(crate) struct Stream {
     send: Option<SendStream>,
     recv: RecvStream,
+    /// What was read before.
+    begun: Bytes,
     lease: Option<Lease>,
 }
 
 impl Stream {
-    pub(crate) fn new(send: SendStream, recv: RecvStream, lease: Lease) -> Self {
-        Self { send: Some(send), recv, lease: Some(lease) }
+    pub(crate) fn new(send: SendStream, recv: RecvStream, begun: Bytes, lease: Lease) -> Self {
+        Self { send: Some(send), recv, begun, lease: Some(lease) }
     }
 
     /// Which of those that its side opened it is.
@@ -106,6 +109,15 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let count = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(count));
+            if self.begun.is_empty() {
+                // Gives the packets back that it came in.
+                self.begun = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.recv).poll_read_buf(cx, buf).map_err(read_error)
     }
 }

@@ -16,7 +16,10 @@ mod outbound;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use network_core::{
@@ -105,8 +108,10 @@ struct Shared {
     max_ack_len: usize,
     granted: Load,
     state: Mutex<State>,
-    /// Tells the driver that something has changed.
+    /// Tells the driver that something has changed, where it wants to know.
     changed: Notify,
+    /// Whether records or answers have come since the driver last looked.
+    heard: AtomicBool,
 }
 
 /// A part of a window.
@@ -132,6 +137,8 @@ struct State {
     recalls: HashMap<u64, oneshot::Sender<()>>,
     /// How many records are being called back.
     recalling: u32,
+    /// The driver counts what is under way: the connection closes.
+    counting: bool,
     /// No record goes out any more.
     shut: bool,
     /// Why this side wants to close.
@@ -160,6 +167,19 @@ struct Unacked {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record has come, or an answer. Wakes the driver only where it counts them: else that
+    /// would be a wake for each.
+    fn came(&self, state: MutexGuard<'_, State>) {
+        let counting = state.counting || state.unanswered;
+        drop(state);
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        if counting {
+            self.changed.notify_one();
+        }
     }
 
     fn fault(&self, violation: &str) {
@@ -191,6 +211,7 @@ fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection
             unanswered: false,
             recalls: HashMap::new(),
             recalling: 0,
+            counting: false,
             shut: false,
             closing: None,
             come: 0,
@@ -202,6 +223,7 @@ fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection
             fault: None,
         }),
         changed: Notify::new(),
+        heard: AtomicBool::new(true),
     });
     let established = open.establish(Arc::new(link::UnorderedLink(shared.clone())));
     let (connection, events) = match established {

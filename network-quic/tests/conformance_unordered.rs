@@ -15,5 +15,5 @@ fn fixture() -> Simple {
     Simple::new("/ip4/127.0.0.1/udp/0/quic-v1/port/", move |network| {
         network.protocol(Quic::new(tls.clone()).unordered())
     })
-    .with_handshake_time(Duration::from_secs(2))
+    .with_handshake_time(Duration::from_secs(1))
 }

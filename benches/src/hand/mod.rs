@@ -5,9 +5,11 @@ mod duplex;
 mod exchange;
 mod frame;
 mod pipe;
+mod quic;
 mod server;
 mod wire;
 
 pub(crate) use channel::Channel;
 pub(crate) use exchange::{TcpHandler, TlsHandler};
 pub(crate) use pipe::TcpPipe;
+pub(crate) use quic::{QuicHandler, QuicStreams};

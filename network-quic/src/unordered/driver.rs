@@ -1,6 +1,13 @@
 //! The one task of a connection: its control stream, its handler and its end.
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use network_core::{
@@ -109,6 +116,7 @@ impl Driver {
         mut writing: WriteHalf<Stream>,
         events: &mut LinkEvents,
     ) -> End {
+        let mut clock = pin!(sleep_until(self.tick));
         loop {
             if let Err(reason) = self.take_frames(events) {
                 return self.broken(reason, writing).await;
@@ -140,6 +148,9 @@ impl Driver {
             }
             let shared = self.shared.clone();
             let until = self.parting.map_or(self.tick, |parting| parting.min(self.tick));
+            if clock.deadline() != until {
+                clock.as_mut().reset(until);
+            }
             tokio::select! {
                 read = reading.read_buf(&mut self.input), if !self.heard_end => match read {
                     Ok(0) if self.heard_done => self.heard_end = true,
@@ -154,7 +165,7 @@ impl Driver {
                         return self.cut_off(error.into());
                     }
                 }
-                () = shared.changed.notified() => self.heard = true,
+                () = shared.changed.notified() => {}
                 () = poll_fn(|cx| {
                     let _ = events.poll(cx);
                     // Wakes this task when the rest has been handed out.
@@ -163,7 +174,7 @@ impl Driver {
                     }
                     Poll::Pending
                 }) => {}
-                () = sleep_until(until) => {
+                () = &mut clock => {
                     if let Some(end) = self.tick() {
                         return end;
                     }
@@ -210,6 +221,7 @@ impl Driver {
     fn step(&mut self, drained: bool, events: &mut LinkEvents) {
         let shared = self.shared.clone();
         let mut state = shared.lock();
+        state.counting |= state.closing.is_some() || self.heard_close.is_some();
         if let Some((reason, sent)) = &self.heard_close {
             // The other side counts modulo 2³².
             if !self.told && state.come == *sent {
@@ -273,6 +285,7 @@ impl Driver {
         if self.unanswered.is_some_and(|since| now - since >= self.limits.close_time) {
             self.shared.fault("a record's stream that ends without an answer");
         }
+        self.heard |= self.shared.heard.swap(false, Ordering::Relaxed);
         if std::mem::take(&mut self.heard) {
             self.silence = Duration::ZERO;
         } else {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use network_core::{Answer, RecordId};
 use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
@@ -19,12 +19,19 @@ use crate::{session::Session, stream::ResetCode};
 const SLOWEST: u64 = 16 << 10;
 
 /// Takes a stream with one record of an unordered connection.
-pub(crate) async fn receive(session: &Session, mut send: SendStream, mut recv: RecvStream) {
+pub(crate) async fn receive(
+    session: &Session,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    mut begun: Bytes,
+) {
     let within = session.handshake_time();
     let shared = timeout(within, async {
-        let mut control = [0; 8];
-        recv.read_exact(&mut control).await.ok()?;
-        session.unordered().get(u64::from_le_bytes(control))?.wait().await
+        while begun.len() < 8 {
+            let more = recv.read_chunk(usize::MAX, true).await.ok()??;
+            begun = [&begun[..], &more.bytes[..]].concat().into();
+        }
+        session.unordered().get(begun.get_u64_le())?.wait().await
     });
     let Ok(Some(shared)) = shared.await else {
         let _ = send.reset(ResetCode::Refused.into());
@@ -35,7 +42,7 @@ pub(crate) async fn receive(session: &Session, mut send: SendStream, mut recv: R
         return shared.fault("more un-acked records than its window");
     };
     let slowest = Duration::from_secs(shared.max_record_len as u64 / SLOWEST);
-    let reading = timeout(within + slowest, read(&shared, &mut counted, &mut recv));
+    let reading = timeout(within + slowest, read(&shared, &mut counted, &mut recv, begun));
     match reading.await {
         Ok(Ok(Some(payload))) => deliver(&shared, counted, send, payload),
         // The window first: the answer may bring the next record.
@@ -76,23 +83,24 @@ async fn read(
     shared: &Shared,
     counted: &mut Counted,
     recv: &mut RecvStream,
+    mut chunk: Bytes,
 ) -> Result<Option<Bytes>, Broken> {
-    let mut payload = BytesMut::new();
+    let mut payload = BytesMut::with_capacity(chunk.len());
     loop {
-        // Copied: a slice would keep all packets that came with it.
-        let chunk = match recv.read_chunk(usize::MAX, true).await {
-            Ok(Some(chunk)) => chunk.bytes,
-            Ok(None) => return Ok(Some(payload.freeze())),
-            Err(_) => return Err(Broken::Gone),
-        };
         if payload.len() + chunk.len() > shared.max_record_len {
             return Err(Broken::Fault("a record that is too long"));
         }
         match counted.grow(chunk.len()) {
+            // Copied: a slice would keep all packets that came with it.
             Grown::Yes => payload.extend_from_slice(&chunk),
             Grown::OverWindow => return Err(Broken::Fault("more un-acked bytes than its window")),
             Grown::NoMemory => return Ok(None),
         }
+        chunk = match recv.read_chunk(usize::MAX, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
+            Ok(None) => return Ok(Some(payload.freeze())),
+            Err(_) => return Err(Broken::Gone),
+        };
     }
 }
 
@@ -205,8 +213,7 @@ impl Counted {
     fn came(&self) {
         let mut state = self.shared.lock();
         state.come = state.come.wrapping_add(1);
-        drop(state);
-        self.shared.changed.notify_one();
+        self.shared.came(state);
     }
 }
 

@@ -57,8 +57,7 @@ pub(super) async fn send(
     if state.recalls.remove(&id.0).is_none() {
         state.recalling = state.recalling.saturating_sub(1);
     }
-    drop(state);
-    shared.changed.notify_one();
+    shared.came(state);
 }
 
 async fn exchange(
