@@ -151,7 +151,8 @@ async fn relay_back(
     loop {
         // An error is that nobody was there, for a moment.
         let Ok(len) = back.recv(&mut datagram).await else { continue };
-        if state.open.load(Ordering::Relaxed) {
+        let from = back.peer_addr().unwrap().port();
+        if state.open.load(Ordering::Relaxed) && state.to.load(Ordering::Relaxed) == from {
             let _ = front.send_to(&datagram[..len], to).await;
         }
     }
