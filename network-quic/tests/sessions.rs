@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -84,6 +84,9 @@ struct Relay {
 struct State {
     to: AtomicU16,
     open: AtomicBool,
+    /// Loses one datagram of so many, in each direction; none if that is 0.
+    loses: AtomicUsize,
+    passed: AtomicUsize,
     /// How dialers call themselves in their first packets: each handshake has another.
     begun: Mutex<HashSet<Vec<u8>>>,
 }
@@ -96,6 +99,8 @@ impl Relay {
         let state = Arc::new(State {
             to: AtomicU16::new(self::number(to)),
             open: AtomicBool::new(true),
+            loses: AtomicUsize::new(0),
+            passed: AtomicUsize::new(0),
             begun: Mutex::default(),
         });
         tokio::spawn(relay(front, state.clone()));
@@ -116,6 +121,15 @@ impl Relay {
     }
 }
 
+impl State {
+    fn passes(&self) -> bool {
+        // A few at random places, the same in each run as far as the order is.
+        let at = self.passed.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9) >> 7;
+        let loses = self.loses.load(Ordering::Relaxed);
+        self.open.load(Ordering::Relaxed) && (loses == 0 || !at.is_multiple_of(loses))
+    }
+}
+
 async fn relay(front: Arc<UdpSocket>, state: Arc<State>) {
     let mut backs = HashMap::<(SocketAddr, u16), Arc<UdpSocket>>::new();
     let mut datagram = vec![0; 1 << 16];
@@ -124,7 +138,7 @@ async fn relay(front: Arc<UdpSocket>, state: Arc<State>) {
         if let Some(name) = name_in_initial(datagram) {
             state.begun.lock().unwrap().insert(name);
         }
-        if !state.open.load(Ordering::Relaxed) {
+        if !state.passes() {
             continue;
         }
         let to = state.to.load(Ordering::Relaxed);
@@ -152,7 +166,7 @@ async fn relay_back(
         // An error is that nobody was there, for a moment.
         let Ok(len) = back.recv(&mut datagram).await else { continue };
         let from = back.peer_addr().unwrap().port();
-        if state.open.load(Ordering::Relaxed) && state.to.load(Ordering::Relaxed) == from {
+        if state.passes() && state.to.load(Ordering::Relaxed) == from {
             let _ = front.send_to(&datagram[..len], to).await;
         }
     }
@@ -517,12 +531,12 @@ struct Fates {
 }
 
 /// Sends 1,000 records, and ends the connection when so many of them were handled.
-async fn end_after(handled: usize, end: End, pooling: bool) -> Fates {
+async fn end_after(handled: usize, end: End, pooling: bool, loses: usize) -> Fates {
     const RECORDS: u32 = 1_000;
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let sees = seen.clone();
     let there = usual();
-    let listening = there.bind(ANY).await.unwrap();
+    let listening = there.bind(format!("{ANY}/port/echo")).await.unwrap();
     let handler = handler_fn(move |record: Bytes| {
         let number = u32::from_le_bytes(record[..].try_into().unwrap());
         sees.lock().unwrap().insert(number);
@@ -539,9 +553,15 @@ async fn end_after(handled: usize, end: End, pooling: bool) -> Fates {
     let quic = if pooling { quic } else { quic.without_pooling() };
     let here = network(quic, Limits::default());
     let port = here.bind(ANY).await.unwrap();
-    let connection = dial(&port, listening.local_endpoint().as_str()).await.unwrap();
+    let relay = Relay::new(&listening).await;
+    let to = match loses {
+        0 => listening.local_endpoint().to_string(),
+        _ => relay.address(),
+    };
+    let connection = dial(&port, &to).await.unwrap();
     eventually("it is open at both ends", || !listening.connections().is_empty()).await;
     let accepted = listening.connections().remove(0);
+    relay.state.loses.store(loses, Ordering::Relaxed);
 
     let mut sends = JoinSet::new();
     for number in 0..RECORDS {
@@ -599,7 +619,7 @@ async fn no_ack_is_lost_and_no_fate_is_wrong_when_a_connection_ends_at_once() {
         for pooling in [true, false] {
             let mut all = Fates::default();
             for handled in [0, 1, 10, 500, 999, 1_000] {
-                let fates = end_after(handled, end, pooling).await;
+                let fates = end_after(handled, end, pooling, 0).await;
                 all.acked += fates.acked;
                 all.not_delivered += fates.not_delivered;
                 all.delivered += fates.delivered;
@@ -608,5 +628,23 @@ async fn no_ack_is_lost_and_no_fate_is_wrong_when_a_connection_ends_at_once() {
             println!("{end:?}, pooling {pooling}: {all:?}");
             assert_eq!(all.unknown, 0, "{end:?}: both ends were there to the end");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_ack_is_lost_where_datagrams_are() {
+    use End::*;
+    for end in [Dialer, Listener, DialerShutdown, ListenerShutdown, DialerRevoke, ListenerRevoke] {
+        let began = Instant::now();
+        let mut all = Fates::default();
+        for (handled, pooling) in [(1, true), (500, false), (1_000, true), (1_000, false)] {
+            let fates = end_after(handled, end, pooling, 5).await;
+            all.acked += fates.acked;
+            all.not_delivered += fates.not_delivered;
+            all.delivered += fates.delivered;
+            all.unknown += fates.unknown;
+        }
+        println!("{end:?}, one of five lost: {all:?}, {:?}", began.elapsed());
+        assert_eq!(all.unknown, 0, "{end:?}: both ends were there to the end");
     }
 }
