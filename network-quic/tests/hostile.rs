@@ -437,6 +437,27 @@ fn half_open_handshakes_are_bounded_and_the_honest_get_in() {
 }
 
 #[test]
+#[ignore = "handshakes count for sources that nobody has proved to be"]
+fn who_pretends_to_be_at_an_address_does_not_keep_out_who_is_there() {
+    alone(async {
+        let policy = AcceptPolicy::new().with_max_handshakes_per_source(16);
+        let served = Served::new(Limits::default().with_handshake_time(LONG), policy).await;
+        let flights = first_flights(40, &served.client()).await;
+        // As if somebody had forged it: it says nothing that needs an answer.
+        let socket = socket(1, served.number()).await;
+        for datagram in flights.iter().flatten() {
+            socket.send(datagram).await.unwrap();
+        }
+        let began = Instant::now();
+        while let Err(error) = served.connect().await {
+            assert!(began.elapsed() < Duration::from_secs(2), "{error:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        println!("who is there got in after {:?}", began.elapsed());
+    });
+}
+
+#[test]
 fn handshakes_that_are_never_finished_are_gone_when_their_time_is_over() {
     alone(async {
         // Fewer than those from which on the listener asks to come again.
