@@ -35,7 +35,10 @@ use network_tls::{
         sign::CertifiedKey,
     },
 };
-use quinn::{ConnectionError, ReadError, RecvStream, SendStream, crypto::rustls::QuicClientConfig};
+use quinn::{
+    ConnectionError, ReadError, RecvStream, SendStream,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
 use rcgen::{
     CertificateParams, CustomExtension, KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _,
 };
@@ -821,5 +824,93 @@ fn a_large_certificate_is_bounded() {
         let (_send, mut recv) = session.open(&opening()).await;
         assert!(matches!(reply(&mut recv).await.unwrap(), Reply::Welcome(_)));
         served.is_alive().await;
+    });
+}
+
+/// A port that dials, and is told what it may.
+async fn dialing(limits: Limits) -> Port {
+    let quic = Quic::new(Tls::new().with_identity(Identity::generate().unwrap()));
+    let network = Network::builder().limits(limits).protocol(quic).build().unwrap();
+    network.bind("/ip4/127.0.0.1/udp/0/quic-v1").await.unwrap()
+}
+
+#[test]
+fn a_listener_that_opens_streams_to_who_dialed_it_gets_nothing() {
+    alone(async {
+        let tls = Tls::new().with_identity(Identity::generate().unwrap());
+        let peer = tls.identity().unwrap().peer_id();
+        let config = QuicServerConfig::try_from(tls.server_for_peers().unwrap()).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+        let hostile = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let to = hostile.local_addr().unwrap().port();
+        let to = format!("/ip4/127.0.0.1/udp/{to}/quic-v1/p2p/{peer}");
+        let here = dialing(Limits::default()).await;
+        // It listens, too, but not for those that it dialed.
+        here.listen(accept_all(())).await.unwrap();
+        let port = here.clone();
+        let connecting = tokio::spawn(async move { port.connect(&*to, ()).await });
+        let session = timeout(SOON, hostile.accept()).await.unwrap().unwrap().await.unwrap();
+        let session = Session(session);
+        let before = resident();
+        for _ in 0..1_000 {
+            let (_send, mut recv) = session.open(&opening()).await;
+            assert_eq!(reset_code(&mut recv).await, REFUSED.into());
+        }
+        println!("1000 streams to a dialer: +{} bytes", growth(before));
+        assert!(growth(before) < 8 * MIB, "{}", growth(before));
+        assert_eq!(here.connections(), []);
+        session.0.close(0_u32.into(), b"");
+        let error = timeout(SOON, connecting).await.unwrap().unwrap().unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_listener_that_answers_with_nonsense_costs_no_more_than_the_time_for_a_handshake() {
+    alone(async {
+        let here = dialing(Limits::default().with_handshake_time(SHORT)).await;
+        let peer = Identity::generate().unwrap().peer_id();
+        for what in ["nothing", "garbage", "what was said", "another version"] {
+            let hostile = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let to = hostile.local_addr().unwrap().port();
+            let answering = tokio::spawn(async move {
+                let (mut said, mut numbers) = ([0; 2_000], Numbers(3));
+                loop {
+                    let (len, from) = hostile.recv_from(&mut said).await.unwrap();
+                    let said = &said[..len];
+                    for _ in 0..1_000 {
+                        let answer = match what {
+                            "garbage" => numbers.bytes(1_200),
+                            "what was said" => said.to_vec(),
+                            // A negotiation of versions (RFC 9000 §17.2.1).
+                            "another version" => {
+                                let (to, from) = (name(said), &said[6..][..said[5].into()]);
+                                let mut answer = vec![0x80, 0, 0, 0, 0, to.len() as u8];
+                                answer.extend(to);
+                                answer.push(from.len() as u8);
+                                answer.extend(from);
+                                answer.extend([0x6b, 0x33, 0x43, 0xcf]);
+                                answer
+                            }
+                            _ => break,
+                        };
+                        let _ = hostile.send_to(&answer, from).await;
+                    }
+                }
+            });
+            let (before, began) = (resident(), Instant::now());
+            let to = format!("/ip4/127.0.0.1/udp/{to}/quic-v1/p2p/{peer}");
+            let error = timeout(SOON, here.connect(&*to, ())).await.unwrap().unwrap_err();
+            println!("{what}: {:?}, +{} bytes: {error}", began.elapsed(), growth(before));
+            assert!(began.elapsed() < 3 * SHORT, "{what}: {:?}", began.elapsed());
+            assert!(growth(before) < 8 * MIB, "{what}: {}", growth(before));
+            match what {
+                "another version" => {
+                    assert!(matches!(error, ConnectError::Incompatible { .. }), "{error:?}");
+                }
+                _ => assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}"),
+            }
+            answering.abort();
+        }
     });
 }
