@@ -290,8 +290,8 @@ impl ProtocolImpl for Quic {
         for last in [false, true] {
             let session = Box::pin(handshake.session()).await;
             let (session, lease) = session.map_err(|failure| handshake.told(failure))?;
-            let ip = session.connection().local_ip().unwrap_or(socket.address().ip());
-            let here = endpoint_of(SocketAddr::new(ip, socket.address().port()), own);
+            let here = SocketAddr::new(session.local_ip(), socket.address().port());
+            let here = endpoint_of(here, own);
             let here = here.and_then(|here| here.join(&from.path));
             let here = here.map_err(|error| failed(error.into()))?;
             let mut expected = None;
@@ -304,6 +304,7 @@ impl ProtocolImpl for Quic {
             });
             match opened.await {
                 Ok(mut stream) => {
+                    let _expectation = session.expect();
                     let Some(expected) = expected else {
                         return stream::dial_after_hello(stream, seed, dialing).await;
                     };

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -92,8 +92,7 @@ impl Handshake<'_> {
     /// Cancel safe: who waits next has the handshake then.
     pub(crate) async fn session(&self) -> Result<(Arc<Session>, Lease), Failure> {
         if !self.settings.pooling {
-            let session = self.dial().await?;
-            let lease = session.lease().ok_or(Failure::Revoked)?;
+            let (session, lease) = self.dial_and_lease().await?;
             self.look_after(&session, Duration::ZERO, None);
             return Ok((session, lease));
         }
@@ -111,19 +110,29 @@ impl Handshake<'_> {
             }
             _ => {}
         }
-        let dialed = self.dial().await;
-        *last = Some(dialed.clone());
-        let session = dialed.inspect_err(|_| {
+        let dialed = self.dial_and_lease().await;
+        *last = Some(dialed.as_ref().map(|(session, _)| session.clone()).map_err(Clone::clone));
+        let (session, lease) = dialed.inspect_err(|_| {
             slot.failures.fetch_add(1, Ordering::AcqRel);
             // Who waits still has it.
             self.socket.pool.forget(self.to, &slot);
         })?;
-        let lease = session.lease().ok_or(Failure::Revoked)?;
         drop(last);
         // Before the listener does, so that nobody opens a stream that is lost.
         let idle = self.settings.pool_idle.min(self.limits.idle_time / 2);
         self.look_after(&session, idle, Some(slot));
         Ok((session, lease))
+    }
+
+    /// A new session, which nothing ends before somebody looks after it.
+    async fn dial_and_lease(&self) -> Result<(Arc<Session>, Lease), Failure> {
+        let session = self.dial().await?;
+        if let Some(lease) = session.lease() {
+            return Ok((session, lease));
+        }
+        self.socket.forget(&session);
+        // The remote side may have ended it by now, for want of room or as it goes.
+        Err(session.connection().close_reason().map_or(Failure::Revoked, Failure::Quic))
     }
 
     /// Watches over a session until its end: closes it after a time of no use.
@@ -161,8 +170,11 @@ impl Handshake<'_> {
         let connecting = self.socket.quic.connect_with(config, address, &name);
         let connecting = connecting.map_err(|error| Failure::Setup(Arc::new(error)))?;
         let connection = connecting.await.map_err(Failure::Quic)?;
-        let session = Session::new(connection, self.dialer.peer.clone(), self.limits);
+        let ip = self.socket.address().ip();
+        let ip = if ip.is_unspecified() { ip_towards(address).unwrap_or(ip) } else { ip };
+        let session = Session::new(connection, ip, self.dialer.peer.clone(), self.limits);
         let session = session.map_err(|error| Failure::Setup(error.into()))?;
+        session.want();
         // Those that are dialed are as many as this program wants.
         if !self.socket.keep(&session, usize::MAX) {
             session.connection().close(0_u32.into(), b"");
@@ -247,6 +259,18 @@ impl Handshake<'_> {
         );
         self.unreachable(io::Error::new(io::ErrorKind::TimedOut, text))
     }
+}
+
+/// The address of this machine that the system dials another from: a socket of UDP that is
+/// connected has said nothing yet.
+fn ip_towards(address: SocketAddr) -> Option<IpAddr> {
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(address).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The TLS alert that an error of QUIC stands for (RFC 9001 §4.8).

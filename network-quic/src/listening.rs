@@ -1,11 +1,9 @@
 //! The listening side: QUIC connections that come in, and the streams of any.
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::{Buf, Bytes};
@@ -30,6 +28,9 @@ use crate::{
 /// (RFC 9000 §8.1.2): a round trip more for the honest, and no flood from forged addresses.
 const RETRY_FROM: usize = 64;
 
+/// The same for one address: whoever forges it has so much of its share, and no more.
+const RETRY_FROM_SOURCE: usize = 4;
+
 /// How many bytes of handshakes that nobody looked at yet are kept in memory.
 const INCOMING_BYTES: u64 = 4 << 20;
 
@@ -40,7 +41,52 @@ pub(crate) struct Taker {
     acceptor: Acceptor,
     quic: quinn::Endpoint,
     socket: std::sync::Weak<Socket>,
-    handshakes: AtomicUsize,
+    in_progress: Mutex<InProgress>,
+}
+
+/// How many handshakes are in progress.
+#[derive(Default)]
+struct InProgress {
+    all: usize,
+    /// From sources that nobody has proved to be there.
+    unproved: HashMap<IpAddr, usize>,
+}
+
+/// One of them, until it is dropped.
+struct Counted {
+    taker: Arc<Taker>,
+    unproved: Option<IpAddr>,
+}
+
+impl Counted {
+    /// `None` for one that has to prove first where it is.
+    fn of(taker: &Arc<Taker>, source: IpAddr, proved: bool) -> Option<Self> {
+        let mut now = taker.in_progress();
+        if !proved {
+            let from_there = now.unproved.get(&source).copied().unwrap_or_default();
+            if now.all >= RETRY_FROM || from_there >= RETRY_FROM_SOURCE {
+                return None;
+            }
+            now.unproved.insert(source, from_there + 1);
+        }
+        now.all += 1;
+        Some(Self { taker: taker.clone(), unproved: (!proved).then_some(source) })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut now = self.taker.in_progress();
+        now.all -= 1;
+        if let Some(source) = self.unproved
+            && let Some(count) = now.unproved.get_mut(&source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                now.unproved.remove(&source);
+            }
+        }
+    }
 }
 
 /// Starts to take connections. Core decides which port they are for.
@@ -66,7 +112,7 @@ pub(crate) fn listen(
             acceptor,
             quic,
             socket: Arc::downgrade(socket),
-            handshakes: AtomicUsize::new(0),
+            in_progress: Mutex::default(),
         };
         tokio::spawn(Arc::new(taker).run())
     });
@@ -74,26 +120,29 @@ pub(crate) fn listen(
 }
 
 impl Taker {
+    fn in_progress(&self) -> MutexGuard<'_, InProgress> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn run(self: Arc<Self>) {
         while let Some(incoming) = self.quic.accept().await {
             let from = incoming.remote_address();
             let proved = incoming.remote_address_validated();
-            if !proved && self.handshakes.load(Ordering::Relaxed) >= RETRY_FROM {
+            let Some(counted) = Counted::of(&self, from.ip(), proved) else {
                 // It may not if it was made to before, and then it is proved.
                 let _ = incoming.retry();
                 continue;
-            }
+            };
             let open = self.socket.upgrade().is_some_and(|socket| !socket.is_closing());
             let handshake = self.acceptor.handshake(Some(from.ip())).filter(|_| open);
             let Some(handshake) = handshake else {
                 incoming.refuse();
                 continue;
             };
-            self.handshakes.fetch_add(1, Ordering::Relaxed);
             let taker = self.clone();
             tokio::spawn(async move {
                 let session = taker.handshake(incoming).await;
-                taker.handshakes.fetch_sub(1, Ordering::Relaxed);
+                drop(counted);
                 match session {
                     Ok((session, socket)) => {
                         let host = Arc::new(Host { taker, from });
@@ -117,8 +166,10 @@ impl Taker {
         let shown = shown.as_ref().and_then(|any| any.downcast_ref::<Vec<CertificateDer<'_>>>());
         let peer = self.listening.peer_of(shown.map(Vec::as_slice));
         let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
-        let session = Session::new(connection, peer, limits).map_err(|error| error.to_string())?;
         let socket = self.socket.upgrade().ok_or("the socket is closed")?;
+        let ip = connection.local_ip().unwrap_or(socket.address().ip());
+        let session = Session::new(connection, ip, peer, limits);
+        let session = session.map_err(|error| error.to_string())?;
         if !socket.keep(&session, limits.max_connections) {
             session.connection().close(ResetCode::Refused.into(), b"no more connections");
             return Err("there are too many QUIC connections, or there are to be none".to_owned());
@@ -148,8 +199,9 @@ impl Host {
         } else {
             stream::accept(stream, acceptor, attempt).await
         };
-        if let Err(rejection) = taken {
-            tracing::debug!(from = %self.from, %rejection, "turned down");
+        match taken {
+            Ok(_connection) => session.want(),
+            Err(rejection) => tracing::debug!(from = %self.from, %rejection, "turned down"),
         }
     }
 

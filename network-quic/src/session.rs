@@ -3,6 +3,7 @@
 use std::{
     future::pending,
     io,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,6 +28,8 @@ const DECIDING: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
+    /// The address of this side.
+    local_ip: IpAddr,
     /// Who is at the other end, as far as that is proved.
     peer: Option<Peer>,
     /// The same at both ends, and on no other connection of the two.
@@ -35,9 +38,10 @@ pub(crate) struct Session {
     linger: Duration,
     /// How long a stream may take to say what it is for.
     handshake_time: Duration,
+    begun: Instant,
     state: Mutex<State>,
     unordered: Known,
-    /// Told when a lease ends of a session that is being closed.
+    /// Told when the last lease ends, and when any does of a session that is being closed.
     ended: Notify,
 }
 
@@ -49,6 +53,8 @@ struct State {
     undecided: usize,
     /// When the last of them ended.
     since: Instant,
+    /// Whether a connection on it was ever let in, or it was dialed.
+    wanted: bool,
     /// Nothing new may begin: it is about to be closed.
     over: bool,
 }
@@ -69,6 +75,7 @@ pub(crate) struct Lease(Arc<Session>);
 impl Session {
     pub(crate) fn new(
         connection: Connection,
+        local_ip: IpAddr,
         peer: Option<Peer>,
         limits: &Limits,
     ) -> Result<Arc<Self>, BackendError> {
@@ -77,13 +84,16 @@ impl Session {
             .export_keying_material(&mut name, b"EXPORTER-network-session", b"")
             .map_err(|_| "the QUIC connection has no keys to name it by")?;
         let name = format!("{:08x}", u32::from_be_bytes(name));
-        let state = State { leases: 0, undecided: 0, since: Instant::now(), over: false };
+        let state =
+            State { leases: 0, undecided: 0, since: Instant::now(), wanted: false, over: false };
         Ok(Arc::new(Self {
             connection,
+            local_ip,
             peer,
             name,
             linger: limits.close_time,
             handshake_time: limits.handshake_time,
+            begun: Instant::now(),
             state: Mutex::new(state),
             unordered: Known::default(),
             ended: Notify::new(),
@@ -92,6 +102,10 @@ impl Session {
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    pub(crate) fn local_ip(&self) -> IpAddr {
+        self.local_ip
     }
 
     pub(crate) fn handshake_time(&self) -> Duration {
@@ -147,17 +161,37 @@ impl Session {
     pub(crate) async fn idle(&self, after: Option<Duration>) {
         let Some(after) = after else { return pending().await };
         loop {
+            let ended = self.ended.notified();
             let left = {
                 let mut state = self.lock();
-                let since = state.since.elapsed();
-                if state.leases == 0 && since >= after {
+                let left = match state.wanted {
+                    true => after.saturating_sub(state.since.elapsed()),
+                    // Who was not let in so far has no place to keep.
+                    false => after.min(self.handshake_time).saturating_sub(self.begun.elapsed()),
+                };
+                if state.leases == 0 && left.is_zero() {
                     state.over = true;
                     return;
                 }
-                if state.leases == 0 { after.saturating_sub(since) } else { after }
+                (state.leases == 0).then_some(left)
             };
-            sleep(left.max(Duration::from_millis(1))).await;
+            match left {
+                Some(left) => sleep(left).await,
+                None => ended.await,
+            }
         }
+    }
+
+    /// Expects to hear something, until it is dropped: if nothing was heard by then, nobody may be
+    /// there any more, and the next who dials has a handshake.
+    pub(crate) fn expect(self: &Arc<Self>) -> Expectation {
+        let heard = self.connection.stats().udp_rx.datagrams;
+        Expectation { session: self.clone(), heard, since: Instant::now() }
+    }
+
+    /// Has it stay for its time also without connections.
+    pub(crate) fn want(&self) {
+        self.lock().wanted = true;
     }
 
     /// Marks that somebody is deciding over a connection, until it is dropped.
@@ -208,7 +242,7 @@ impl Drop for Lease {
         let mut state = self.0.lock();
         state.leases -= 1;
         state.since = Instant::now();
-        if state.over {
+        if state.over || state.leases == 0 {
             drop(state);
             self.0.ended.notify_waiters();
         }
@@ -222,5 +256,25 @@ pub(crate) struct Undecided(Arc<Session>);
 impl Drop for Undecided {
     fn drop(&mut self) {
         self.0.lock().undecided -= 1;
+    }
+}
+
+/// See [`Session::expect`].
+#[derive(Debug)]
+pub(crate) struct Expectation {
+    session: Arc<Session>,
+    heard: u64,
+    since: Instant,
+}
+
+impl Drop for Expectation {
+    fn drop(&mut self) {
+        let connection = &self.session.connection;
+        // Who has waited for less than a few round trips cannot tell.
+        if connection.stats().udp_rx.datagrams == self.heard
+            && self.since.elapsed() > 4 * connection.rtt()
+        {
+            self.session.lock().over = true;
+        }
     }
 }

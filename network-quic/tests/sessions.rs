@@ -233,7 +233,6 @@ async fn without_pooling_each_connection_has_a_handshake_of_its_own() {
 }
 
 #[tokio::test]
-#[ignore = "without pooling a session looks every millisecond whether it is used"]
 async fn connections_that_are_quiet_wake_nobody_up() {
     for pooling in [true, false] {
         let there = usual();
@@ -318,7 +317,6 @@ async fn a_session_whose_listener_has_gone_is_replaced() {
 }
 
 #[tokio::test]
-#[ignore = "a session that nobody answers on stays in the pool"]
 async fn a_session_whose_listener_has_gone_without_a_word_is_replaced() {
     let tls = tls();
     let listener = || async {
@@ -452,7 +450,6 @@ async fn connections_over_one_session_have_names_that_both_ends_agree_on() {
 }
 
 #[tokio::test]
-#[ignore = "quinn does not tell a dialer its address"]
 async fn both_ends_agree_on_the_name_of_a_dialer_that_has_all_addresses() {
     let listening = serve(&usual(), ANY).await;
     let port = usual().bind("/ip4/0.0.0.0/udp/0/quic-v1/port/one").await.unwrap();
@@ -463,7 +460,6 @@ async fn both_ends_agree_on_the_name_of_a_dialer_that_has_all_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "its dialer is told that its own port was revoked"]
 async fn a_listener_that_ends_each_session_is_out_of_reach_and_nothing_else() {
     let tls = tls();
     let peer = tls.identity().unwrap().peer_id();
