@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    budget::Share,
+    budget::{MemoryShare, Share},
     close::{CloseReason, Delivery},
     connection::Connection,
     endpoint::Endpoint,
@@ -202,10 +202,12 @@ pub trait Link: Debug + Send + Sync + 'static {
     fn submit(&self, id: RecordId, record: Record) -> Result<(), Unsent>;
 
     /// Answers a record that was reported through [`RecordSink`] or [`LinkEvents::record`].
+    /// Also called after the end, when nobody can be told any more, so that the link knows
+    /// that the record is no longer held.
     fn answer(&self, id: RecordId, answer: Answer);
 
-    /// Answers many. Called from within [`LinkEvents::poll`] only, and so by the driver
-    /// itself, which need not be woken. Where `more` are to come in the same turn, some may be
+    /// Answers many. Called from within [`LinkEvents::poll`] and [`LinkEvents::closed`] only,
+    /// and so by the driver itself, which need not be woken. Where `more` are to come in the same turn, some may be
     /// left in `answers`; otherwise none.
     fn answers(&self, answers: &mut Vec<(RecordId, Answer)>, more: bool) {
         let _ = more;
@@ -299,7 +301,13 @@ impl LinkSeed {
         self.port.limits()
     }
 
-    /// What the connection may hold of records that came in.
+    /// What the connection may hold of records that came in. A backend whose link is not one
+    /// of [`stream`](crate::stream) asks for it once, and keeps to it.
+    pub fn memory_share(&self) -> MemoryShare {
+        MemoryShare::new(self.share())
+    }
+
+    /// The same, for one task.
     pub(crate) fn share(&self) -> Share {
         Share::new(self.port.budget().clone())
     }
@@ -489,8 +497,12 @@ impl LinkEvents {
     pub fn closed(&mut self, reason: &CloseReason, unacked: Delivery) {
         if !self.over {
             self.over = true;
-            // What is discarded now, the remote side cannot be told any more.
+            // What is discarded now, the remote side cannot be told any more; but the link
+            // learns that it is not held.
             self.shared.inbox().push_all(&mut self.arrivals, &mut self.discards, true);
+            if !self.discards.is_empty() {
+                self.link.answers(&mut self.discards, false);
+            }
             self.shared.over(reason, unacked, self.serve.is_some());
         }
     }

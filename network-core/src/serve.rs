@@ -92,11 +92,18 @@ pub(crate) async fn serve<H: ConnectionHandler>(handler: H, connection: Connecti
         // `close` returns once `on_close` was called; it may itself be called from there.
         shared.consumer_ended();
         opened = opened || open.as_mut().poll(cx).is_ready();
-        while let Err(_) | Ok(Poll::Ready(_)) =
-            catch_unwind(AssertUnwindSafe(|| calls.poll_next(cx)))
-        {
-            calls.panicked();
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| calls.poll_next(cx))) {
+                Ok(Poll::Pending) => break,
+                Ok(Poll::Ready((id, outcome))) => answers.push((id, answer(outcome, &connection))),
+                Err(_) => {
+                    let panicked = Answer::Refused(Refusal::new("the handler panicked"));
+                    answers.extend(calls.panicked().map(|id| (id, panicked)));
+                }
+            }
         }
+        // Nobody hears them, but the link learns which records are no longer held.
+        connection.answer_all(&mut answers, false);
         if closed && opened && calls.running() == 0 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

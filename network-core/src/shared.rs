@@ -62,15 +62,17 @@ impl Handle {
         };
         // Whoever closes wants no more records, also none that a broken connection left.
         let discarded = self.shared.inbox.discard();
-        if over {
-            return;
+        if !over {
+            self.shared.window.shut(&reason);
         }
-        self.shared.window.shut(&reason);
         if !discarded.is_empty() {
             for id in discarded {
                 self.link.answer(id, Answer::Discarded);
             }
             self.shared.inbox.discards_told();
+        }
+        if over {
+            return;
         }
         if first {
             self.link.close(&reason);

@@ -9,10 +9,12 @@ mod output;
 
 pub use frame::{CloseCode, Closing, Frame, FrameError, FrameLimits, HEADER_LEN, decode};
 pub use input::Input;
+pub(crate) use input::extra_charge;
 pub use opening::{
     Hello, MAX_OPENING_LEN, NotAPort, OpeningError, Reply, VERSION, Welcome, decode_hello,
     decode_reply,
 };
+pub(crate) use output::BY_REFERENCE;
 pub use output::Output;
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::link::{Load, Shared, inbound_id};
+use super::link::{Load, Shared, inbound_id, shared_id};
 use crate::{
     budget::Share,
     close::{CloseReason, Delivery},
@@ -38,6 +38,10 @@ const SLICES: usize = 64;
 /// a client and a server in one process took turns on one core, at 0.6 of the speed.
 const LARGE: usize = 256 << 10;
 
+/// How many bytes a second of a frame must come, on average and beyond the first
+/// `idle_time`: what has come of it holds memory that others could have.
+const LEAST_RATE: u64 = 16 << 10;
+
 /// How often a turn reads and writes before other tasks have theirs. Tokio's own streams stop
 /// earlier by its budget; those of others need not.
 const TURNS: usize = 128;
@@ -47,10 +51,9 @@ pub(super) struct Driver<S> {
     input: Input,
     /// Whether `input` holds bytes that nobody has looked at.
     begun: bool,
-    /// How many records were taken to be written, and how many answers have come: no honest
-    /// peer answers what it cannot have read.
-    sent: u64,
-    answered: u64,
+    /// How many records were taken to be written and have no answer: no honest peer answers
+    /// what it cannot have read.
+    unanswered: u64,
     /// Whether the last write had to wait.
     blocked: bool,
     /// What is being written. What is to be written next is in `shared`.
@@ -63,8 +66,10 @@ pub(super) struct Driver<S> {
     /// How much the peer may have un-acked, and how much it has.
     granted: Load,
     used: Load,
-    /// The memory that records without an answer take.
+    /// The memory that records without an answer take, and answers that are not written.
     share: Share,
+    /// What of it the answers in `output` take.
+    leaving: usize,
     /// How many senders the last acks woke, until their next records are gathered.
     woken: u32,
     pong: Option<u32>,
@@ -80,9 +85,9 @@ pub(super) struct Driver<S> {
     close_taken: bool,
     parting: bool,
     ticked: Flag,
-    /// Whether anything was read since the last tick, and for how long nothing was.
+    /// Whether anything was read since the last tick, and for how many nothing was.
     heard: bool,
-    silence: Duration,
+    silence: u32,
     pings: u32,
     keepalive_time: Duration,
     idle_time: Duration,
@@ -115,16 +120,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Future for Running<S> {
                         // The socket goes here: it does not wait for `on_close`.
                         Ok((reason, unacked)) => {
                             driver.events.closed(&reason, unacked);
-                            Self::Finishing(driver.events)
+                            let Driver { shared, share, leaving, events, .. } = driver;
+                            shared.retire(share, leaving);
+                            Self::Finishing(events)
                         }
                         Err(Fault(reason)) => {
                             driver.events.closed(&reason, Delivery::Unknown);
                             let Driver { stream, mut output, close_time, events, .. } = driver;
+                            let Driver { shared, share, leaving, .. } = driver;
+                            shared.retire(share, 0);
                             if !driver.close_taken {
                                 output.close(&Closing::of(&reason, 0));
                             }
                             // In a task of its own: `on_close` does not wait for it.
-                            tokio::spawn(part(stream, output, close_time));
+                            tokio::spawn(async move {
+                                part(stream, output, close_time).await;
+                                shared.parted(leaving);
+                            });
                             Self::Finishing(events)
                         }
                     }
@@ -156,8 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         Self {
             stream,
             begun: !begun.is_empty(),
-            sent: 0,
-            answered: 0,
+            unanswered: 0,
             blocked: false,
             input: Input::new(begun, frames),
             output: Output::default(),
@@ -168,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             granted: Load { records: limits.window_records, bytes: limits.window_bytes },
             used: Load::default(),
             share,
+            leaving: 0,
             woken: 0,
             pong: None,
             heard_close: None,
@@ -179,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             tick: Box::pin(sleep(limits.keepalive_time)),
             ticked: Flag::default(),
             heard: false,
-            silence: Duration::ZERO,
+            silence: 0,
             pings: 0,
             keepalive_time: limits.keepalive_time,
             idle_time: limits.idle_time,
@@ -191,10 +203,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         for _ in 0..TURNS {
             let read = self.poll_read(cx);
             let acked = self.acked.len() as u32;
-            self.answered += u64::from(acked);
-            if self.answered > self.sent {
+            let Some(unanswered) = self.unanswered.checked_sub(u64::from(acked)) else {
                 return Poll::Ready(Err(Fault::protocol("an ack for a record that was not sent")));
-            }
+            };
+            self.unanswered = unanswered;
             if acked > 0 && self.events.answers(self.acked.drain(..)).is_err() {
                 return Poll::Ready(Err(Fault::protocol("an ack for a record that has none due")));
             }
@@ -267,25 +279,54 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                 None => break,
             }
         }
+        if let Some(len) = self.input.announced() {
+            // Before any of it is kept: may it be?
+            self.with_record(len)?;
+        }
         // A large record is coming in: is there memory for it?
         let coming = self.input.waiting();
-        if coming > Share::FREE && !self.share.cover(self.used.bytes as usize + coming) {
+        if coming > Share::FREE && !self.share.cover(coming) {
             self.input.skip_record();
+            self.share.settle(0);
         }
         Ok(())
     }
 
-    /// Counts a record against the window.
-    fn count_record(&mut self, id: u32, len: usize) -> Result<RecordId, Fault> {
+    /// What the peer has un-acked with one record more.
+    fn with_record(&self, len: usize) -> Result<Load, Fault> {
         if self.heard_close.is_some() {
             return Err(Fault::protocol("a record after its close"));
         }
-        self.used.records += 1;
-        self.used.bytes += len as u64;
-        if self.used.records > self.granted.records || self.used.bytes > self.granted.bytes {
+        let Load { records, bytes } = self.used;
+        let used = Load { records: records + 1, bytes: bytes + len as u64 };
+        if used.records > self.granted.records || used.bytes > self.granted.bytes {
             return Err(Fault::protocol("more un-acked records than its window"));
         }
+        Ok(used)
+    }
+
+    /// Counts a record against the window.
+    fn count_record(&mut self, id: u32, len: usize) -> Result<RecordId, Fault> {
+        self.used = self.with_record(len)?;
         Ok(inbound_id(id, len))
+    }
+
+    /// Takes in a record, if there is memory for it.
+    fn take_record(&mut self, record: RecordId, payload: Bytes) {
+        let len = payload.len();
+        if self.input.is_shared() {
+            let (shared, extra) = shared_id(record);
+            if self.share.hold_with(len, extra) {
+                return self.events.record(shared, payload);
+            }
+            // A copy needs less.
+            if self.share.hold(len) {
+                return self.events.record(record, Bytes::copy_from_slice(&payload));
+            }
+        } else if self.share.hold(len) {
+            return self.events.record(record, payload);
+        }
+        self.shared.lock().push_answer(record, Answer::NoRoom);
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Fault> {
@@ -295,11 +336,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         match frame {
             Frame::Record { id, payload } => {
                 let record = self.count_record(id, payload.len())?;
-                if self.share.cover(self.used.bytes as usize) {
-                    self.events.record(record, payload);
-                } else {
-                    self.shared.lock().push_answer(record, Answer::NoRoom);
-                }
+                self.take_record(record, payload);
             }
             Frame::Ack { id, payload } => self.answered(id, Answer::Ack(payload)),
             Frame::Refused { id, refusal } => self.answered(id, Answer::Refused(refusal)),
@@ -341,6 +378,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let mut state = self.shared.lock();
         let state = &mut *state;
         self.woken = self.woken.max(acked);
+        let (change, unshared) = (mem::take(&mut state.change), mem::take(&mut state.unshared));
+        if change != 0 || unshared != 0 {
+            self.share.change(change, unshared);
+            self.share.settle(self.input.waiting());
+        }
         if drained && !state.said_done {
             let theirs = self.heard_close.as_ref().map_or(0, |(_, unacked)| *unacked);
             let ours = self.events.unacked();
@@ -387,14 +429,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.sent += u64::from(mem::take(&mut state.queued));
+        self.unanswered += u64::from(mem::take(&mut state.queued));
         self.close_taken = self.said_close;
         mem::swap(&mut self.output, &mut state.output);
         // From here on the peer may have the answers and use its window again.
         let answered = mem::take(&mut state.answered);
         self.used.records = self.used.records.saturating_sub(answered.records);
         self.used.bytes = self.used.bytes.saturating_sub(answered.bytes);
-        self.share.uncover(self.used.bytes as usize + self.input.waiting());
+        self.leaving += mem::take(&mut state.leaving);
         Poll::Ready(())
     }
 
@@ -414,7 +456,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            let before = self.output.len();
             self.output.written(written);
+            self.answers_left(before);
             self.flushed = false;
             wrote = true;
         }
@@ -424,6 +468,22 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             self.flushed = true;
         }
         Poll::Ready(Ok(wrote))
+    }
+
+    /// Gives back what answers held that have been written, of `before` bytes that waited.
+    #[inline]
+    fn answers_left(&mut self, before: usize) {
+        let left = match self.output.len() {
+            0 => 0,
+            // Some are parts of larger records, which stay whole until the last of them left.
+            _ if self.leaving > before => self.leaving,
+            len => self.leaving.min(len),
+        };
+        if left < self.leaving {
+            self.share.change(left as isize - self.leaving as isize, 0);
+            self.share.settle(self.input.waiting());
+            self.leaving = left;
+        }
     }
 
     /// Whether all was said: the last word of this side has left, and that of the peer is
@@ -450,12 +510,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             }
             let period = self.keepalive_time;
             self.tick.as_mut().reset(Instant::now() + period);
+            if let Some((ticks, come)) = self.input.tick() {
+                // It began between two ticks.
+                let spent = period.saturating_mul(ticks - 1);
+                let due = Duration::from_millis(come as u64 * 1000 / LEAST_RATE);
+                if spent >= self.idle_time.saturating_add(due) {
+                    return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
+                }
+            }
             if mem::take(&mut self.heard) {
-                self.silence = Duration::ZERO;
+                self.silence = 0;
                 continue;
             }
-            self.silence += period;
-            if self.silence >= self.idle_time {
+            self.silence += 1;
+            if period.saturating_mul(self.silence) >= self.idle_time {
                 return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
             }
             self.acked = Vec::new();

@@ -197,6 +197,8 @@ pub(super) struct Whole {
     pub(super) len: usize,
     /// How many of these frames have a payload that the program may keep.
     pub(super) payloads: usize,
+    /// How many bytes of records are among them.
+    pub(super) records: usize,
     /// What is wrong with the frame after them.
     pub(super) error: Option<FrameError>,
 }
@@ -204,18 +206,19 @@ pub(super) struct Whole {
 /// Looks for whole frames.
 #[inline]
 pub(super) fn whole(input: &[u8], limits: FrameLimits) -> Whole {
-    let (mut at, mut payloads) = (0, 0);
+    let (mut at, mut payloads, mut records) = (0, 0, 0);
     while let Some(header) = Header::read(&input[at..]) {
         if let Err(error) = header.check(limits) {
-            return Whole { len: at, payloads, error: Some(error) };
+            return Whole { len: at, payloads, records, error: Some(error) };
         }
         if input.len() - at < HEADER_LEN + header.len {
             break;
         }
         at += HEADER_LEN + header.len;
         payloads += usize::from(matches!(header.kind, RECORD | ACK));
+        records += if header.kind == RECORD { header.len } else { 0 };
     }
-    Whole { len: at, payloads, error: None }
+    Whole { len: at, payloads, records, error: None }
 }
 
 /// Cuts off the first of the frames that [`whole`] has found. Payloads shorter than `copied`

@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 
 /// Payloads from this size on are written from where they are, not copied to be written
 /// together. Below, one more slice in a vectored write costs more than the copy.
-const BY_REFERENCE: usize = 8 * 1024;
+pub(crate) const BY_REFERENCE: usize = 8 * 1024;
 
 /// Frames that wait to be written: small payloads in one buffer, large ones by reference.
 #[derive(Debug, Default)]
