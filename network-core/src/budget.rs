@@ -278,24 +278,3 @@ mod tests {
         assert_eq!(used(&budget), 0);
     }
 }
-
-/// TEMP
-#[derive(Debug)]
-pub struct MemoryShare(Share, usize);
-
-impl MemoryShare {
-    pub(crate) fn new(share: Share) -> Self {
-        Self(share, 0)
-    }
-    /// TEMP
-    pub fn hold(&mut self, bytes: usize) -> bool {
-        let ok = self.0.cover(self.1 + bytes);
-        self.1 += if ok { bytes } else { 0 };
-        ok
-    }
-    /// TEMP
-    pub fn release(&mut self, bytes: usize) {
-        self.1 -= bytes;
-        self.0.uncover(self.1);
-    }
-}

@@ -312,11 +312,6 @@ impl LinkSeed {
         Share::new(self.port.budget().clone())
     }
 
-    /// TEMP
-    pub fn memory_share(&self) -> crate::budget::MemoryShare {
-        crate::budget::MemoryShare::new(self.share())
-    }
-
     /// The connection as agreed with the remote side; it opens with
     /// [`OpenLink::establish`].
     pub fn agree(self, info: LinkInfo) -> OpenLink {

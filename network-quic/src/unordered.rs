@@ -107,6 +107,8 @@ struct Shared {
     max_record_len: usize,
     max_ack_len: usize,
     granted: Load,
+    /// What the records hold that are un-acked, also after the end.
+    share: MemoryShare,
     state: Mutex<State>,
     /// Tells the driver that something has changed, where it wants to know.
     changed: Notify,
@@ -147,7 +149,6 @@ struct State {
     come: u32,
     /// How much the other side has un-acked.
     used: Load,
-    share: MemoryShare,
     next: u64,
     /// Records without an answer.
     unacked: HashMap<u64, Unacked>,
@@ -160,8 +161,18 @@ struct State {
 /// A record of the other side, until it is answered.
 #[derive(Debug)]
 struct Unacked {
-    answer: SendStream,
+    /// `None` once nothing can be said any more; what the record holds counts until its answer.
+    answer: Option<SendStream>,
     len: usize,
+}
+
+impl State {
+    /// No answer goes out any more: the ends of their streams say that the records were handed
+    /// out.
+    fn done(&mut self) {
+        self.said_done = true;
+        self.unacked.values_mut().for_each(|unacked| unacked.answer = None);
+    }
 }
 
 impl Shared {
@@ -203,6 +214,7 @@ fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection
         max_record_len: limits.max_record_len,
         max_ack_len: limits.max_ack_len.max(max_ack_len),
         granted: Load { records: limits.window_records, bytes: limits.window_bytes },
+        share,
         state: Mutex::new(State {
             session: Some(expected.session.clone()),
             sent: 0,
@@ -216,7 +228,6 @@ fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection
             closing: None,
             come: 0,
             used: Load::default(),
-            share,
             next: 0,
             unacked: HashMap::new(),
             said_done: false,

@@ -572,7 +572,7 @@ fn streams_that_are_opened_and_never_used_are_reset() {
         served.is_alive().await;
         let (_last, others) = streams.split_last_mut().unwrap();
         for (_, recv) in others {
-            assert_eq!(reset_code(recv).await, REFUSED.into());
+            assert_eq!(reset_code(recv).await, u64::from(REFUSED));
         }
         // And others may come instead.
         drop(streams);
@@ -614,7 +614,7 @@ fn streams_for_something_unknown_are_reset() {
         // 2 is a record, of a connection that there is not.
         for first in (0..=255).filter(|first| !matches!(first, 0 | 1)) {
             let (send, mut recv) = session.open(&[&[first], &opening()[..]].concat()).await;
-            assert_eq!(reset_code(&mut recv).await, REFUSED.into());
+            assert_eq!(reset_code(&mut recv).await, u64::from(REFUSED));
             let stopped = timeout(SOON, send.stopped()).await.unwrap();
             assert_eq!(stopped, Ok(Some(REFUSED.into())));
         }
@@ -852,7 +852,7 @@ fn a_listener_that_opens_streams_to_who_dialed_it_gets_nothing() {
         let before = resident();
         for _ in 0..1_000 {
             let (_send, mut recv) = session.open(&opening()).await;
-            assert_eq!(reset_code(&mut recv).await, REFUSED.into());
+            assert_eq!(reset_code(&mut recv).await, u64::from(REFUSED));
         }
         println!("1000 streams to a dialer: +{} bytes", growth(before));
         assert!(growth(before) < 8 * MIB, "{}", growth(before));

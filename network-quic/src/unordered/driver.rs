@@ -71,8 +71,7 @@ pub(super) async fn run(
         let mut state = shared.lock();
         state.session = None;
         state.shut = true;
-        state.said_done = true;
-        state.unacked.clear();
+        state.done();
         state.recalls.clear();
     }
     events.closed(&reason, unacked);
@@ -250,9 +249,7 @@ impl Driver {
         }
         if self.said_close && drained && !self.said_done {
             self.said_done = true;
-            state.said_done = true;
-            // The ends of their streams say that they were handed out.
-            state.unacked.clear();
+            state.done();
             self.say(Output::done);
         }
         if state.unanswered && !parting && self.unanswered.is_none() {

@@ -109,7 +109,7 @@ fn deliver(shared: &Arc<Shared>, mut counted: Counted, answer: SendStream, paylo
         let mut state = shared.lock();
         let id = state.next;
         state.next += 1;
-        state.unacked.insert(id, Unacked { answer, len: counted.len });
+        state.unacked.insert(id, Unacked { answer: Some(answer), len: counted.len });
         RecordId(id)
     };
     counted.keep();
@@ -122,18 +122,17 @@ fn deliver(shared: &Arc<Shared>, mut counted: Counted, answer: SendStream, paylo
 
 /// Gives a record its answer.
 pub(super) fn answer(shared: &Shared, id: RecordId, answer: Answer) {
-    let unacked = {
+    let stream = {
         let mut state = shared.lock();
         let Some(unacked) = state.unacked.remove(&id.0) else { return };
         state.used.records -= 1;
         state.used.bytes -= unacked.len as u64;
-        state.share.release(unacked.len);
-        if state.said_done {
-            return;
-        }
-        unacked
+        shared.share.release(unacked.len);
+        unacked.answer
     };
-    say(unacked.answer, &answer);
+    if let Some(stream) = stream {
+        say(stream, &answer);
+    }
 }
 
 /// Says an answer and ends the stream: at once if there is room for it, as there is for most.
@@ -197,7 +196,7 @@ impl Counted {
         if bytes + more as u64 > self.shared.granted.bytes {
             return Grown::OverWindow;
         }
-        if !state.share.hold(more) {
+        if !self.shared.share.hold(more) {
             return Grown::NoMemory;
         }
         state.used.bytes += more as u64;
@@ -223,7 +222,7 @@ impl Drop for Counted {
             let mut state = self.shared.lock();
             state.used.records -= 1;
             state.used.bytes -= self.len as u64;
-            state.share.release(self.len);
+            self.shared.share.release(self.len);
         }
     }
 }

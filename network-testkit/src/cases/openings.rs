@@ -150,7 +150,7 @@ pub(crate) async fn a_slow_opening_is_cut_off(lab: Lab) {
 }
 
 pub(crate) async fn silence_is_cut_off(lab: Lab) {
-    let limits = limits().with_handshake_time(Duration::from_millis(100));
+    let limits = limits().with_handshake_time(Duration::from_millis(400));
     let (served, asked) = counting(&lab, limits).await;
     dial(&lab, &served).await.is_turned_away().await;
     nothing_happened(&served, &asked).await;
