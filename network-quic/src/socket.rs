@@ -10,7 +10,7 @@ use std::{
 
 use network_core::Endpoint;
 use network_tls::{Listening, Trust};
-use quinn::{EndpointConfig, TokioRuntime};
+use quinn::{EndpointConfig, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
@@ -35,7 +35,9 @@ pub(crate) struct Socket {
 #[derive(Debug, Default)]
 struct State {
     ports: HashSet<Endpoint>,
+    /// What becomes of those who come: until somebody listens, they are refused.
     taking: Option<JoinHandle<()>>,
+    listens: bool,
     closing: bool,
     /// All QUIC connections, those that were dialed and those that came in.
     sessions: HashMap<usize, Arc<Session>>,
@@ -54,7 +56,8 @@ impl Socket {
         let quic = quinn::Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
         let address = quic.local_addr()?;
         let transport = endpoint_of(address, trust).map_err(io::Error::other)?;
-        let (pool, state) = (Pool::default(), Mutex::default());
+        let state = State { taking: refuse(&quic, listening.as_ref())?, ..State::default() };
+        let (pool, state) = (Pool::default(), Mutex::new(state));
         Ok(Self { quic, address, transport, trust, listening, pool, state })
     }
 
@@ -90,8 +93,11 @@ impl Socket {
     /// Starts to take connections, unless it does so already.
     pub(crate) fn take_with(&self, begin: impl FnOnce() -> JoinHandle<()>) {
         let mut state = self.lock();
-        if state.taking.is_none() {
-            state.taking = Some(begin());
+        if !state.listens {
+            state.listens = true;
+            if let Some(refusing) = state.taking.replace(begin()) {
+                refusing.abort();
+            }
         }
     }
 
@@ -153,6 +159,22 @@ impl Drop for Socket {
             taking.abort();
         }
     }
+}
+
+/// Tells those who come that nobody listens: without it they would wait for an answer.
+fn refuse(
+    quic: &quinn::Endpoint,
+    listening: Option<&Listening>,
+) -> io::Result<Option<JoinHandle<()>>> {
+    let Some(listening) = listening else { return Ok(None) };
+    let crypto = QuicServerConfig::try_from(listening.config.clone()).map_err(io::Error::other)?;
+    quic.set_server_config(Some(ServerConfig::with_crypto(Arc::new(crypto))));
+    let quic = quic.clone();
+    Ok(Some(tokio::spawn(async move {
+        while let Some(incoming) = quic.accept().await {
+            incoming.refuse();
+        }
+    })))
 }
 
 fn udp(address: SocketAddr, settings: &Settings) -> io::Result<UdpSocket> {
