@@ -168,9 +168,11 @@ async fn what_calls_hold_outlives_their_connection_and_comes_back_with_each() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_pulled_outlives_its_connection_and_comes_back_when_it_is_dropped() {
-    let server = bound(Limits::default().with_memory(4 * MIB)).await;
+    // The goodbye waits in vain for the records to be pulled.
+    let limits = Limits::default().with_close_time(Duration::from_millis(300));
+    let server = bound(limits.clone().with_memory(4 * MIB)).await;
     let mut attempts = server.attempts().await.unwrap();
-    let client = bound(Limits::default()).await;
+    let client = bound(limits).await;
     let mut connected = Vec::new();
     for _ in 0..2 {
         let connecting = client.connect(server.local_endpoint(), ());

@@ -89,9 +89,24 @@ pub(super) struct Driver<S> {
     heard: bool,
     silence: u32,
     pings: u32,
-    keepalive_time: Duration,
-    idle_time: Duration,
-    close_time: Duration,
+    keepalive_time: Millis,
+    idle_time: Millis,
+    close_time: Millis,
+}
+
+/// A time in half the space of a [`Duration`]: a driver is in every idle connection.
+#[derive(Clone, Copy)]
+struct Millis(u64);
+
+impl Millis {
+    /// Rounded up: a short time is not none.
+    fn of(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
+    fn time(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
 }
 
 /// A driver from its first turn until `on_close` has run.
@@ -134,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Future for Running<S> {
                             }
                             // In a task of its own: `on_close` does not wait for it.
                             tokio::spawn(async move {
-                                part(stream, output, close_time).await;
+                                part(stream, output, close_time.time()).await;
                                 shared.parted(leaving);
                             });
                             Self::Finishing(events)
@@ -193,9 +208,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             heard: false,
             silence: 0,
             pings: 0,
-            keepalive_time: limits.keepalive_time,
-            idle_time: limits.idle_time,
-            close_time: limits.close_time,
+            keepalive_time: Millis::of(limits.keepalive_time),
+            idle_time: Millis::of(limits.idle_time),
+            close_time: Millis::of(limits.close_time),
         }
     }
 
@@ -499,7 +514,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.said_close && !self.parting {
             self.parting = true;
-            self.tick.as_mut().reset(Instant::now() + self.close_time);
+            self.tick.as_mut().reset(Instant::now() + self.close_time.time());
         }
         let Some(ticked) = self.ticked.take(false, cx) else { return Poll::Pending };
         let mut ticked = Context::from_waker(ticked);
@@ -508,13 +523,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                 let reason = self.remote_reason().unwrap_or(CloseReason::TimedOut);
                 return Poll::Ready((reason, Delivery::Unknown));
             }
-            let period = self.keepalive_time;
+            let (period, idle_time) = (self.keepalive_time.time(), self.idle_time.time());
             self.tick.as_mut().reset(Instant::now() + period);
             if let Some((ticks, come)) = self.input.tick() {
                 // It began between two ticks.
                 let spent = period.saturating_mul(ticks - 1);
                 let due = Duration::from_millis(come as u64 * 1000 / LEAST_RATE);
-                if spent >= self.idle_time.saturating_add(due) {
+                if spent >= idle_time.saturating_add(due) {
                     return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
                 }
             }
@@ -523,7 +538,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
                 continue;
             }
             self.silence += 1;
-            if period.saturating_mul(self.silence) >= self.idle_time {
+            if period.saturating_mul(self.silence) >= idle_time {
                 return Poll::Ready((CloseReason::TimedOut, Delivery::Unknown));
             }
             self.acked = Vec::new();
