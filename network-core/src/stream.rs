@@ -8,4 +8,4 @@ mod driver;
 mod link;
 mod opening;
 
-pub use opening::{Agreed, Dialing, accept, ask, decide, dial, dial_after_hello};
+pub use opening::{Agreed, Dialing, accept, ask, decide, dial, dial_after_hello, drive};

@@ -14,8 +14,8 @@ use std::{
 use async_trait::async_trait;
 use network_core::{
     Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, Host, HostPort,
-    ProtocolImpl, RoutePattern,
-    stream::{self, Dialing},
+    PortRevoked, ProtocolImpl, RoutePattern,
+    stream::{self, Agreed, Dialing},
 };
 use network_tls::{Tls, TlsError, Trust};
 use tokio::{
@@ -305,11 +305,19 @@ impl ProtocolImpl for Quic {
             match opened.await {
                 Ok(mut stream) => {
                     let _expectation = session.expect();
-                    let Some(expected) = expected else {
-                        return stream::dial_after_hello(stream, seed, dialing).await;
-                    };
-                    let agreed = stream::ask(&mut stream, seed, dialing).await?;
-                    return unordered::dialed(stream, expected, agreed);
+                    match stream::ask(&mut stream, &limits, &dialing).await {
+                        Ok((info, begun)) => {
+                            let agreed = Agreed { seed, info, begun };
+                            let opened = match expected {
+                                Some(expected) => unordered::open(stream, expected, agreed),
+                                None => stream::drive(stream, agreed),
+                            };
+                            let revoked = |PortRevoked| ConnectError::Revoked { local };
+                            return opened.map_err(revoked);
+                        }
+                        Err(_) if !last && session.was_forgotten() => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 Err(Broken::Session(_)) if !last => {}
                 Err(Broken::Session(error)) => return Err(handshake.unreachable(error.into())),

@@ -195,7 +195,7 @@ impl Host {
             // Its records may come before this side is done.
             let expected = session.unordered().expect(session, id);
             let decided = stream::decide(stream, acceptor, attempt).await;
-            decided.and_then(|(stream, agreed)| unordered::accepted(stream, expected, agreed))
+            decided.and_then(|(stream, agreed)| Ok(unordered::open(stream, expected, agreed)?))
         } else {
             stream::accept(stream, acceptor, attempt).await
         };

@@ -141,6 +141,16 @@ impl Session {
         Some(Lease(self.clone()))
     }
 
+    /// Whether the other side had ended it before it saw what was said last: it knows nothing of
+    /// it any more (RFC 9000 §10.3), or has closed it for want of use.
+    pub(crate) fn was_forgotten(&self) -> bool {
+        match self.connection.close_reason() {
+            Some(ConnectionError::Reset) => true,
+            Some(ConnectionError::ApplicationClosed(close)) => close.error_code == 0_u32.into(),
+            _ => false,
+        }
+    }
+
     /// Opens a stream and says what it is for, and what comes behind that. Waits while there are
     /// as many streams as the other side takes.
     pub(crate) async fn open(

@@ -22,10 +22,7 @@ use std::{
     },
 };
 
-use network_core::{
-    AckSink, ConnectError, Connection, MemoryShare, PortRevoked, RecordSink, Rejection,
-    stream::Agreed,
-};
+use network_core::{AckSink, Connection, MemoryShare, PortRevoked, RecordSink, stream::Agreed};
 use quinn::{SendStream, VarInt};
 use tokio::sync::{Notify, oneshot};
 
@@ -201,7 +198,11 @@ impl Shared {
 }
 
 /// Opens a connection that both sides have agreed on over its control stream.
-fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection, PortRevoked> {
+pub(crate) fn open(
+    stream: Stream,
+    expected: Expected,
+    agreed: Agreed,
+) -> Result<Connection, PortRevoked> {
     let Agreed { seed, info, begun } = agreed;
     let limits = seed.limits().clone();
     let share = seed.memory_share();
@@ -249,25 +250,6 @@ fn open(stream: Stream, expected: Expected, agreed: Agreed) -> Result<Connection
     expected.slot.opened.notify_waiters();
     tokio::spawn(driver::run(stream, begun, shared, events, expected, limits));
     Ok(connection)
-}
-
-/// Opens a connection that was dialed.
-pub(crate) fn dialed(
-    stream: Stream,
-    expected: Expected,
-    agreed: Agreed,
-) -> Result<Connection, ConnectError> {
-    let local = agreed.info.local.clone();
-    open(stream, expected, agreed).map_err(|PortRevoked| ConnectError::Revoked { local })
-}
-
-/// Opens a connection that was accepted.
-pub(crate) fn accepted(
-    stream: Stream,
-    expected: Expected,
-    agreed: Agreed,
-) -> Result<Connection, Rejection> {
-    Ok(open(stream, expected, agreed)?)
 }
 
 pub(crate) use inbound::receive;

@@ -99,10 +99,9 @@ pub async fn dial_after_hello<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Agreed { seed, info, begun } = ask(&mut stream, seed, dialing).await?;
-    let (limits, local) = (seed.limits().clone(), info.local.clone());
-    let opened = open(stream, begun, seed, info, &limits);
-    opened.map_err(|PortRevoked| ConnectError::Revoked { local })
+    let (info, begun) = ask(&mut stream, seed.limits(), &dialing).await?;
+    let opened = drive(stream, Agreed { seed, info, begun });
+    opened.map_err(|PortRevoked| ConnectError::Revoked { local: dialing.local })
 }
 
 /// A connection that both sides want, before there is a link for it: for backends that have
@@ -117,7 +116,8 @@ pub struct Agreed {
     pub begun: BytesMut,
 }
 
-/// Waits for the listener's answer to [`Dialing::hello`].
+/// Waits for the listener's answer to [`Dialing::hello`]; what both sides keep to, and what was
+/// read behind the answer.
 ///
 /// # Errors
 /// As [`dial`].
@@ -126,14 +126,13 @@ pub struct Agreed {
 /// None: what was read may be lost.
 pub async fn ask<S>(
     stream: &mut S,
-    seed: LinkSeed,
-    dialing: Dialing,
-) -> Result<Agreed, ConnectError>
+    limits: &Limits,
+    dialing: &Dialing,
+) -> Result<(LinkInfo, BytesMut), ConnectError>
 where
     S: AsyncRead + Unpin,
 {
-    let Dialing { local, remote, peer, .. } = dialing;
-    let limits = seed.limits().clone();
+    let Dialing { local, remote, peer, .. } = dialing.clone();
     let mut input = BytesMut::new();
     let exchange = read_opening(stream, &mut input, decode_reply);
     // The listener may take its time to decide.
@@ -152,8 +151,7 @@ where
     match reply {
         Reply::Reject(reason) => Err(ConnectError::Rejected { remote, reason }),
         Reply::Welcome(welcome) => {
-            let info = agreed(local, remote, &limits, welcome).with_peer(peer);
-            Ok(Agreed { seed, info, begun: input })
+            Ok((agreed(local, remote, limits, welcome).with_peer(peer), input))
         }
     }
 }
@@ -178,8 +176,8 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     E: std::fmt::Display,
 {
-    let (stream, Agreed { seed, info, begun }) = decide(stream, acceptor, attempt_of).await?;
-    Ok(open(stream, begun, seed, info, acceptor.limits())?)
+    let (stream, agreed) = decide(stream, acceptor, attempt_of).await?;
+    Ok(drive(stream, agreed)?)
 }
 
 /// Reads the opening of a stream that came in, asks who listens, and welcomes the dialer or turns
@@ -246,16 +244,16 @@ where
     Ok((stream, Agreed { seed, info, begun: input }))
 }
 
-fn open<S>(
-    stream: S,
-    begun: BytesMut,
-    seed: LinkSeed,
-    info: LinkInfo,
-    limits: &Limits,
-) -> Result<Connection, PortRevoked>
+/// Opens a connection over a stream on which both sides have agreed, and spawns its driver.
+///
+/// # Errors
+/// The port was revoked meanwhile. The other side is told.
+pub fn drive<S>(stream: S, agreed: Agreed) -> Result<Connection, PortRevoked>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Agreed { seed, info, begun } = agreed;
+    let limits = seed.limits().clone();
     let shared = Arc::new(Shared::default());
     let share = seed.share();
     let open = seed.agree(info);
@@ -270,7 +268,7 @@ where
             return Err(revoked);
         }
     };
-    tokio::spawn(Running::Driving(Driver::new(stream, begun, shared, events, limits, share)));
+    tokio::spawn(Running::Driving(Driver::new(stream, begun, shared, events, &limits, share)));
     Ok(connection)
 }
 
