@@ -63,6 +63,25 @@ pub struct ConnectionStats {
     pub records_received: u64,
     /// Bytes of records that arrived.
     pub bytes_received: u64,
+    /// What the transport knows of the path, if it tells: QUIC does. Connections that share one
+    /// of its connections have the same.
+    pub path: Option<PathStats>,
+}
+
+/// What a transport knows of the path to the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathStats {
+    /// The round trip, smoothed.
+    pub round_trip: Duration,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets that count as lost.
+    pub packets_lost: u64,
+    /// How many bytes may be on their way.
+    pub congestion_window: u64,
+    /// The longest packet that gets through, in bytes, as far as is known.
+    pub max_packet_len: u16,
 }
 
 /// A record pipe between two ports, open in both directions.
@@ -194,6 +213,7 @@ impl Connection {
             unacked: self.0.shared().window().unacked(),
             records_received: received.records,
             bytes_received: received.bytes,
+            path: self.info().path.as_ref().and_then(|path| path.stats()),
         }
     }
 

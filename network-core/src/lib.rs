@@ -38,7 +38,7 @@ pub use bytes::Bytes;
 pub use allocator::{AllocateError, PortAllocator};
 pub use budget::MemoryShare;
 pub use close::{CloseReason, Delivery};
-pub use connection::{Connection, ConnectionStats, SendOptions};
+pub use connection::{Connection, ConnectionStats, PathStats, SendOptions};
 pub use endpoint::{Component, Components, Endpoint, EndpointError, Prefixes};
 pub use error::{
     AttemptOver, BackendError, BindError, ConnectError, ListenError, NoBackend, RegisterError,
@@ -59,7 +59,7 @@ pub use port_name::{PortName, PortNameError};
 pub use records::{Received, Records};
 pub use refusal::Refusal;
 pub use seam::{
-    AckSink, Capabilities, Dial, Link, LinkEvents, LinkInfo, LinkSeed, OpenLink, PortRevoked,
+    AckSink, Capabilities, Dial, Link, LinkEvents, LinkInfo, LinkSeed, OpenLink, Path, PortRevoked,
     ProtocolImpl, Record, RecordId, RecordSink, Unsent,
 };
 pub use sending::{Ack, SendPermit};

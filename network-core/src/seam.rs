@@ -26,7 +26,7 @@ use bytes::Bytes;
 use crate::{
     budget::{MemoryShare, Share},
     close::{CloseReason, Delivery},
-    connection::Connection,
+    connection::{Connection, PathStats},
     endpoint::Endpoint,
     error::{BackendError, ConnectError, Rejection},
     flag::Flag,
@@ -251,6 +251,15 @@ pub struct LinkInfo {
     pub window_bytes: u64,
     /// Who the remote side is, as far as the transport has proved it.
     pub peer: Option<Box<Peer>>,
+    /// Whom to ask about the path, if the transport knows of it.
+    pub path: Option<Arc<dyn Path>>,
+}
+
+/// Knows of the path below a connection. What it is made of should not outlive that: handles of a
+/// connection may.
+pub trait Path: Debug + Send + Sync + 'static {
+    /// What is known now; `None` once the connection below is gone.
+    fn stats(&self) -> Option<PathStats>;
 }
 
 impl LinkInfo {
@@ -264,6 +273,7 @@ impl LinkInfo {
             window_records: limits.window_records,
             window_bytes: limits.window_bytes,
             peer: None,
+            path: None,
         }
     }
 

@@ -56,6 +56,9 @@ pub enum AddressError {
     /// The address is none of this machine's.
     #[error("{0} is no address of this machine: bind one that is, or /ip4/0.0.0.0 for all")]
     NotHere(Endpoint),
+    /// A priority is a number from -128 to 127.
+    #[error("{0:?} is no priority: it is a number from -128 to 127, as in /priority/1")]
+    NotAPriority(String),
     /// A port number is needed to connect.
     #[error("{0} has no UDP port to connect to: give its number")]
     NoPort(Endpoint),
@@ -106,6 +109,20 @@ pub(crate) fn endpoint_of(address: SocketAddr, trust: Trust) -> Result<Endpoint,
     HostPort::endpoint(address, "udp", &format!("/quic-v1{trust}"))
 }
 
+/// The priority that what is dialed asks for, `…/priority/N`: among the connections of a session,
+/// what waits to be sent of a higher one goes first. Without it, 0.
+pub(crate) fn priority(path: &str) -> Result<i32, AddressError> {
+    let mut parts = path.split('/').skip(1);
+    while let (Some(protocol), value) = (parts.next(), parts.next()) {
+        if protocol == "priority" {
+            let value = value.unwrap_or_default();
+            let bad = || AddressError::NotAPriority(value.to_owned());
+            return value.parse::<i8>().map(i32::from).map_err(|_| bad());
+        }
+    }
+    Ok(0)
+}
+
 /// Whether what is dialed asks for records in any order: `…/unordered/VERSION`.
 pub(crate) fn is_unordered(path: &str) -> bool {
     path.split('/').skip(1).step_by(2).any(|protocol| protocol == "unordered")
@@ -146,6 +163,14 @@ mod tests {
         }
         let bad = parse("/ip4/1.2.3.4/udp/1/quic-v1/p2p/nobody");
         assert!(matches!(bad, Err(AddressError::NoPeer { .. })), "{bad:?}");
+    }
+
+    #[test]
+    fn a_priority_is_a_component_of_its_own() {
+        assert_eq!(priority("/port/a"), Ok(0));
+        assert_eq!(priority("/port/priority"), Ok(0));
+        assert_eq!(priority("/port/a/priority/-3/unordered/v1"), Ok(-3));
+        assert!(priority("/port/a/priority").is_err() && priority("/port/a/priority/999").is_err());
     }
 
     #[test]

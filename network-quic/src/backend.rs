@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    address::{Address, AddressError, endpoint_of, is_unordered},
+    address::{Address, AddressError, endpoint_of, is_unordered, priority},
     dialing::Handshake,
     listening,
     session::Broken,
@@ -284,6 +284,7 @@ impl ProtocolImpl for Quic {
             peer,
         };
         let own = self.tls.own(to.trust);
+        let priority = priority(&to.path).map_err(|error| failed(error.into()))?;
         let any_order = self.settings.unordered || is_unordered(&to.path);
         let purpose = if any_order { Purpose::Unordered } else { Purpose::Ordered };
         // A pooled session may have ended without this side's knowing, once.
@@ -305,11 +306,15 @@ impl ProtocolImpl for Quic {
             match opened.await {
                 Ok(mut stream) => {
                     let _expectation = session.expect();
+                    stream.set_priority(priority);
                     match stream::ask(&mut stream, &limits, &dialing).await {
-                        Ok((info, begun)) => {
+                        Ok((mut info, begun)) => {
+                            info.path = Some(session.path());
                             let agreed = Agreed { seed, info, begun };
                             let opened = match expected {
-                                Some(expected) => unordered::open(stream, expected, agreed),
+                                Some(expected) => {
+                                    unordered::open(stream, expected, agreed, priority)
+                                }
                                 None => stream::drive(stream, agreed),
                             };
                             let revoked = |PortRevoked| ConnectError::Revoked { local };

@@ -16,7 +16,7 @@ use quinn::{
 use tokio::time::timeout;
 
 use crate::{
-    address::endpoint_of,
+    address::{endpoint_of, priority},
     session::{Lease, Session},
     settings::Settings,
     socket::Socket,
@@ -191,14 +191,20 @@ impl Host {
         let id = stream.id();
         let acceptor = &self.taker.acceptor;
         let attempt = |hello: &Hello| self.attempt(hello, session, id);
-        let taken = if purpose == Purpose::Unordered {
-            // Its records may come before this side is done.
-            let expected = session.unordered().expect(session, id);
-            let decided = stream::decide(stream, acceptor, attempt).await;
-            decided.and_then(|(stream, agreed)| Ok(unordered::open(stream, expected, agreed)?))
-        } else {
-            stream::accept(stream, acceptor, attempt).await
-        };
+        // Its records may come before this side is done.
+        let expect = || session.unordered().expect(session, id);
+        let expected = (purpose == Purpose::Unordered).then(expect);
+        let decided = stream::decide(stream, acceptor, attempt).await;
+        let taken = decided.and_then(|(stream, mut agreed)| {
+            agreed.info.path = Some(session.path());
+            // A bad one was turned down with the attempt.
+            let priority = priority(agreed.info.local.as_str()).unwrap_or_default();
+            stream.set_priority(priority);
+            Ok(match expected {
+                Some(expected) => unordered::open(stream, expected, agreed, priority)?,
+                None => stream::drive(stream, agreed)?,
+            })
+        });
         match taken {
             Ok(_connection) => session.want(),
             Err(rejection) => tracing::debug!(from = %self.from, %rejection, "turned down"),
@@ -217,6 +223,7 @@ impl Host {
             _ => Trust::Name,
         };
         let (to, from) = hello.port_paths()?;
+        priority(to)?;
         let local = self.taker.transport.join(to)?;
         let remote = session.opener(&endpoint_of(self.from, trust)?.join(from)?, stream)?;
         let attempt = Attempt::new(local, remote).with_source(self.from);

@@ -4,12 +4,12 @@ use std::{
     future::pending,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use network_core::{BackendError, Endpoint, Limits, Peer};
+use network_core::{BackendError, Endpoint, Limits, Path, PathStats, Peer};
 use quinn::{Connection, ConnectionError};
 use tokio::{
     sync::Notify,
@@ -57,6 +57,23 @@ struct State {
     wanted: bool,
     /// Nothing new may begin: it is about to be closed.
     over: bool,
+}
+
+/// Asks a session, as long as there is one: the handles of connections do not keep it.
+#[derive(Debug)]
+struct Asked(Weak<Session>);
+
+impl Path for Asked {
+    fn stats(&self) -> Option<PathStats> {
+        let stats = self.0.upgrade()?.connection.stats().path;
+        let mut told = PathStats::default();
+        told.round_trip = stats.rtt;
+        told.packets_sent = stats.sent_packets;
+        told.packets_lost = stats.lost_packets;
+        told.congestion_window = stats.cwnd;
+        told.max_packet_len = stats.current_mtu;
+        Some(told)
+    }
 }
 
 /// Why no stream was opened.
@@ -110,6 +127,11 @@ impl Session {
 
     pub(crate) fn handshake_time(&self) -> Duration {
         self.handshake_time
+    }
+
+    /// For those who ask about the path.
+    pub(crate) fn path(self: &Arc<Self>) -> Arc<dyn Path> {
+        Arc::new(Asked(Arc::downgrade(self)))
     }
 
     pub(crate) fn unordered(&self) -> &Known {

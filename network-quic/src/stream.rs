@@ -65,6 +65,15 @@ impl Stream {
         Self { send: Some(send), recv, begun, lease: Some(lease) }
     }
 
+    /// Has what is written go before what other streams of the QUIC connection have that is of
+    /// less priority.
+    pub(crate) fn set_priority(&self, priority: i32) {
+        if let Some(send) = &self.send {
+            // It is open: nothing was reset.
+            let _ = send.set_priority(priority);
+        }
+    }
+
     /// Which of those that its side opened it is.
     pub(crate) fn id(&self) -> u64 {
         self.recv.id().index()

@@ -98,6 +98,8 @@ impl Drop for Expected {
 #[derive(Debug)]
 struct Shared {
     control: u64,
+    /// That of all its streams.
+    priority: i32,
     acks: AckSink,
     records: RecordSink,
     /// What this side lets the other send, and how long its acks may be.
@@ -202,6 +204,7 @@ pub(crate) fn open(
     stream: Stream,
     expected: Expected,
     agreed: Agreed,
+    priority: i32,
 ) -> Result<Connection, PortRevoked> {
     let Agreed { seed, info, begun } = agreed;
     let limits = seed.limits().clone();
@@ -210,6 +213,7 @@ pub(crate) fn open(
     let open = seed.agree(info);
     let shared = Arc::new(Shared {
         control: expected.control,
+        priority,
         acks: open.acks(),
         records: open.records(),
         max_record_len: limits.max_record_len,

@@ -644,3 +644,52 @@ async fn no_ack_is_lost_where_datagrams_are() {
         assert_eq!(all.unknown, 0, "{end:?}: both ends were there to the end");
     }
 }
+
+#[tokio::test]
+async fn a_connection_tells_of_its_path() {
+    let (there, here) = (usual(), usual());
+    let server = serve(&there, "/ip4/127.0.0.1/udp/0/quic-v1").await;
+    let client = here.bind("/ip4/127.0.0.1/udp/0/quic-v1").await.unwrap();
+    let connection = dial(&client, server.local_endpoint().as_str()).await.unwrap();
+    echo(&connection).await;
+    let path = connection.stats().path.unwrap();
+    assert!(path.packets_sent > 0 && path.max_packet_len >= 1_200, "{path:?}");
+    assert!(path.round_trip < Duration::from_secs(1) && path.congestion_window > 0, "{path:?}");
+    assert!(server.connections()[0].stats().path.is_some());
+    server.revoke().await.unwrap();
+    connection.closed().await;
+    client.revoke().await.unwrap();
+    assert_eq!(connection.stats().path, None, "the handle does not keep the session");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_urgent_goes_before_others_of_its_session() {
+    let (there, here) = (usual(), usual());
+    let server = serve(&there, "/ip4/127.0.0.1/udp/0/quic-v1/port/x").await;
+    let client = here.bind("/ip4/127.0.0.1/udp/0/quic-v1").await.unwrap();
+    let to = |priority: &str| format!("{}{priority}", server.local_endpoint());
+    let urgent = dial(&client, &to("/priority/9")).await.unwrap();
+    let bulk = dial(&client, &to("/priority/-9")).await.unwrap();
+    let usual = dial(&client, &to("")).await.unwrap();
+    for connection in [&urgent, &bulk, &usual] {
+        echo(connection).await;
+    }
+    // 8 MiB are in line; what is urgent does not wait for them.
+    let load: Vec<_> = (0..2)
+        .map(|_| {
+            let bulk = bulk.clone();
+            tokio::spawn(async move { bulk.send(vec![7; 4 << 20]).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    for _ in 0..5 {
+        assert_eq!(urgent.send("now").await.unwrap(), "now");
+    }
+    assert!(!load.iter().all(|one| one.is_finished()), "it waited for all of the load");
+    for one in load {
+        // Its ack is longer than an ack may be.
+        let _ = one.await.unwrap();
+    }
+    let error = dial(&client, &to("/priority/high")).await.unwrap_err();
+    assert!(error.to_string().contains("quic") || matches!(error, ConnectError::Backend { .. }));
+}

@@ -282,6 +282,7 @@ fn agreed(local: Endpoint, remote: Endpoint, limits: &Limits, theirs: Welcome) -
         window_records: limits.window_records.min(theirs.window_records),
         window_bytes: limits.window_bytes.min(theirs.window_bytes),
         peer: None,
+        path: None,
     }
 }
 

@@ -174,8 +174,11 @@ impl Input {
             }
             // At least the empty ones, which would keep all of the input for nothing.
             self.copied = (len / payloads.max(1) / SPARSE).max(1);
-            // Acks are not charged: the program asked for them.
-            self.shared = records > 0 && records.saturating_mul(2) < self.buffer;
+            // Acks are not charged: the program asked for them. Nor is the buffer of a connection
+            // with little to read: a record costs as much elsewhere, and to copy it would be an
+            // allocation for each.
+            let small = self.buffer <= 2 * Self::LEAST;
+            self.shared = !small && records > 0 && records.saturating_mul(2) < self.buffer;
             if self.shared && (records + extra_charge(records)).saturating_mul(2) < self.buffer {
                 (self.copied, self.shared) = (usize::MAX, false);
             }

@@ -41,6 +41,9 @@ pub(crate) async fn receive(
     let Some(mut counted) = Counted::new(&shared) else {
         return shared.fault("more un-acked records than its window");
     };
+    if shared.priority != 0 {
+        let _ = send.set_priority(shared.priority);
+    }
     let slowest = Duration::from_secs(shared.max_record_len as u64 / SLOWEST);
     let reading = timeout(within + slowest, read(&shared, &mut counted, &mut recv, begun));
     match reading.await {

@@ -74,6 +74,10 @@ async fn exchange(
         opened = opening => opened?,
         Ok(()) = &mut recalled => return Ok(Fate::CalledBack),
     };
+    if shared.priority != 0 {
+        // It is open: nothing was reset.
+        let _ = send.set_priority(shared.priority);
+    }
     let mut head = BytesMut::with_capacity(9);
     head.put_u8(Purpose::Record as u8);
     head.put_u64_le(shared.control);
