@@ -172,7 +172,13 @@ impl Handshake<'_> {
         let connection = connecting.await.map_err(Failure::Quic)?;
         let ip = self.socket.address().ip();
         let ip = if ip.is_unspecified() { ip_towards(address).unwrap_or(ip) } else { ip };
-        let session = Session::new(connection, ip, self.dialer.peer.clone(), self.limits);
+        let session = Session::new(
+            connection,
+            ip,
+            self.dialer.peer.clone(),
+            self.limits,
+            self.settings.max_streams,
+        );
         let session = session.map_err(|error| Failure::Setup(error.into()))?;
         session.want();
         // Those that are dialed are as many as this program wants.

@@ -40,6 +40,7 @@ pub(crate) struct Taker {
     listening: Listening,
     acceptor: Acceptor,
     quic: quinn::Endpoint,
+    max_streams: u32,
     socket: std::sync::Weak<Socket>,
     in_progress: Mutex<InProgress>,
 }
@@ -111,6 +112,7 @@ pub(crate) fn listen(
             listening,
             acceptor,
             quic,
+            max_streams: settings.max_streams,
             socket: Arc::downgrade(socket),
             in_progress: Mutex::default(),
         };
@@ -168,7 +170,7 @@ impl Taker {
         let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
         let socket = self.socket.upgrade().ok_or("the socket is closed")?;
         let ip = connection.local_ip().unwrap_or(socket.address().ip());
-        let session = Session::new(connection, ip, peer, limits);
+        let session = Session::new(connection, ip, peer, limits, self.max_streams);
         let session = session.map_err(|error| error.to_string())?;
         if !socket.keep(&session, limits.max_connections) {
             session.connection().close(ResetCode::Refused.into(), b"no more connections");
@@ -269,6 +271,7 @@ impl Session {
         host: Option<Arc<Host>>,
         first: FirstHandshake,
     ) {
+        let inbound = self.came_in();
         let said = timeout(self.handshake_time(), recv.read_chunk(usize::MAX, true)).await;
         let mut said = match said {
             Ok(Ok(Some(chunk))) => chunk.bytes,
@@ -278,9 +281,9 @@ impl Session {
         if purpose == Some(Purpose::Record) {
             // The connection that it belongs to has a lease.
             drop(lease);
-            return unordered::receive(&self, send, recv, said).await;
+            return unordered::receive(&self, send, recv, said, inbound).await;
         }
-        let stream = Stream::new(send, recv, said, lease);
+        let stream = Stream::new(send, recv, lease).that_came(said, inbound);
         // Whoever was dialed does not dial back, and other streams are for nothing known.
         let (Some(purpose), Some(host)) = (purpose, host) else {
             return stream.reset(ResetCode::Refused);

@@ -4,11 +4,14 @@ use std::{
     future::pending,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use network_core::{BackendError, Endpoint, Limits, Path, PathStats, Peer};
 use quinn::{Connection, ConnectionError};
 use tokio::{
@@ -17,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    settings::FIRST_STREAMS,
     stream::{Purpose, Stream},
     unordered::Known,
 };
@@ -41,6 +45,10 @@ pub(crate) struct Session {
     begun: Instant,
     state: Mutex<State>,
     unordered: Known,
+    /// How many streams of the other side are open, how many may be, and how many ever.
+    inbound: AtomicU32,
+    allowed: AtomicU32,
+    max_streams: u32,
     /// Told when the last lease ends, and when any does of a session that is being closed.
     ended: Notify,
 }
@@ -85,6 +93,16 @@ pub(crate) enum Broken {
     Opening(BackendError),
 }
 
+/// See [`Session::came_in`].
+#[derive(Debug)]
+pub(crate) struct Inbound(Arc<Session>);
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.0.inbound.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Keeps a session from being closed for want of use.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Session>);
@@ -95,6 +113,7 @@ impl Session {
         local_ip: IpAddr,
         peer: Option<Peer>,
         limits: &Limits,
+        max_streams: u32,
     ) -> Result<Arc<Self>, BackendError> {
         let mut name = [0; 4];
         connection
@@ -113,6 +132,9 @@ impl Session {
             begun: Instant::now(),
             state: Mutex::new(state),
             unordered: Known::default(),
+            inbound: AtomicU32::new(0),
+            allowed: AtomicU32::new(FIRST_STREAMS.min(max_streams)),
+            max_streams,
             ended: Notify::new(),
         }))
     }
@@ -127,6 +149,22 @@ impl Session {
 
     pub(crate) fn handshake_time(&self) -> Duration {
         self.handshake_time
+    }
+
+    /// Counts a stream that the other side has opened, until what comes back is dropped. It may
+    /// have more once it has half of those that it may.
+    pub(crate) fn came_in(self: &Arc<Self>) -> Inbound {
+        let open = self.inbound.fetch_add(1, Ordering::Relaxed) + 1;
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if open > allowed / 2 && allowed < self.max_streams {
+            let more = allowed.saturating_mul(2).min(self.max_streams);
+            let raised =
+                self.allowed.compare_exchange(allowed, more, Ordering::Relaxed, Ordering::Relaxed);
+            if raised.is_ok() {
+                self.connection.set_max_concurrent_bi_streams(more.into());
+            }
+        }
+        Inbound(self.clone())
     }
 
     /// For those who ask about the path.
@@ -186,7 +224,7 @@ impl Session {
         // In one write, and so in one packet.
         let said = [&[purpose as u8], &opening[..]].concat();
         send.write_all(&said).await.map_err(|error| Broken::Stream(error.into()))?;
-        Ok(Stream::new(send, recv, Bytes::new(), lease))
+        Ok(Stream::new(send, recv, lease))
     }
 
     /// Ready once nothing has used it for so long; nothing will any more.

@@ -44,6 +44,11 @@ impl Default for Settings {
     }
 }
 
+/// How many streams the other side of a QUIC connection may have open at first. Quinn keeps a
+/// place in two tables for each that may be: with 4,096 of them from the start, an idle QUIC
+/// connection had 390 KB at each end.
+pub(crate) const FIRST_STREAMS: u32 = 32;
+
 impl Settings {
     /// The limits of a network in the terms of RFC 9000 §18.2.
     pub(crate) fn transport(&self, limits: &Limits) -> Arc<TransportConfig> {
@@ -52,7 +57,7 @@ impl Settings {
         // that leaves out the first byte makes this side keep no more than that.
         let window = VarInt::from_u64(limits.window_bytes.max(1 << 16)).unwrap_or(VarInt::MAX);
         transport
-            .max_concurrent_bidi_streams(self.max_streams.into())
+            .max_concurrent_bidi_streams(FIRST_STREAMS.min(self.max_streams).into())
             .max_concurrent_uni_streams(0_u32.into())
             .datagram_receive_buffer_size(None)
             .stream_receive_window(window)

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::session::Lease;
+use crate::session::{Inbound, Lease};
 
 /// What a stream is for: the first byte that who opens it says.
 ///
@@ -58,11 +58,20 @@ pub(crate) struct Stream {
     /// What was read before.
     begun: Bytes,
     lease: Option<Lease>,
+    /// If the other side has opened it.
+    _inbound: Option<Inbound>,
 }
 
 impl Stream {
-    pub(crate) fn new(send: SendStream, recv: RecvStream, begun: Bytes, lease: Lease) -> Self {
-        Self { send: Some(send), recv, begun, lease: Some(lease) }
+    pub(crate) fn new(send: SendStream, recv: RecvStream, lease: Lease) -> Self {
+        Self { send: Some(send), recv, begun: Bytes::new(), lease: Some(lease), _inbound: None }
+    }
+
+    /// One that came in, of which some has been read.
+    pub(crate) fn that_came(mut self, begun: Bytes, inbound: Inbound) -> Self {
+        self.begun = begun;
+        self._inbound = Some(inbound);
+        self
     }
 
     /// Has what is written go before what other streams of the QUIC connection have that is of

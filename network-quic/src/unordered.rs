@@ -26,7 +26,10 @@ use network_core::{AckSink, Connection, MemoryShare, PortRevoked, RecordSink, st
 use quinn::{SendStream, VarInt};
 use tokio::sync::{Notify, oneshot};
 
-use crate::{session::Session, stream::Stream};
+use crate::{
+    session::{Inbound, Session},
+    stream::Stream,
+};
 
 /// The answer of a record stream: the first byte, with the numbers of the frames that say the
 /// same.
@@ -161,7 +164,7 @@ struct State {
 #[derive(Debug)]
 struct Unacked {
     /// `None` once nothing can be said any more; what the record holds counts until its answer.
-    answer: Option<SendStream>,
+    answer: Option<(SendStream, Inbound)>,
     len: usize,
 }
 

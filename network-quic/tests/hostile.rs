@@ -555,19 +555,18 @@ fn streams_that_are_opened_and_never_used_are_reset() {
         let served = Served::new(limits, AcceptPolicy::new()).await;
         let session = served.session().await;
         let before = resident();
-        // To say something on the last is to open them all.
+        // To say something on the last is to open them all: as many as there may be at first.
         let mut streams = Vec::new();
-        for _ in 0..STREAMS {
-            streams.push(timeout(SOON, session.0.open_bi()).await.unwrap().unwrap());
+        while let Ok(stream) = timeout(SHORT / 10, session.0.open_bi()).await {
+            streams.push(stream.unwrap());
+            assert!(streams.len() < STREAMS as usize, "more than there may be for who uses none");
         }
-        let more = timeout(SHORT / 3, session.0.open_bi()).await;
-        assert!(more.is_err(), "there are more than there may be");
         let last = streams.last_mut().unwrap();
         last.0.write_all(&opening()).await.unwrap();
         let said = reply(&mut last.1).await.unwrap();
         assert!(matches!(said, Reply::Welcome(_)), "{said:?}");
         let cost = growth(before);
-        println!("{STREAMS} streams that say nothing: +{cost} bytes");
+        println!("{} streams that say nothing: +{cost} bytes", streams.len());
         assert!(cost < 16 * MIB, "{cost}");
         served.is_alive().await;
         let (_last, others) = streams.split_last_mut().unwrap();

@@ -13,7 +13,10 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
 
 use super::{AnswerKind, Load, Shared, Slot, Unacked};
-use crate::{session::Session, stream::ResetCode};
+use crate::{
+    session::{Inbound, Session},
+    stream::ResetCode,
+};
 
 /// How slowly a record may come in, in bytes a second, after the time in which any has to.
 const SLOWEST: u64 = 16 << 10;
@@ -24,6 +27,7 @@ pub(crate) async fn receive(
     mut send: SendStream,
     mut recv: RecvStream,
     mut begun: Bytes,
+    inbound: Inbound,
 ) {
     let within = session.handshake_time();
     let shared = timeout(within, async {
@@ -47,7 +51,7 @@ pub(crate) async fn receive(
     let slowest = Duration::from_secs(shared.max_record_len as u64 / SLOWEST);
     let reading = timeout(within + slowest, read(&shared, &mut counted, &mut recv, begun));
     match reading.await {
-        Ok(Ok(Some(payload))) => deliver(&shared, counted, send, payload),
+        Ok(Ok(Some(payload))) => deliver(&shared, counted, (send, inbound), payload),
         // The window first: the answer may bring the next record.
         Ok(Ok(None)) => {
             counted.came();
@@ -107,7 +111,12 @@ async fn read(
     }
 }
 
-fn deliver(shared: &Arc<Shared>, mut counted: Counted, answer: SendStream, payload: Bytes) {
+fn deliver(
+    shared: &Arc<Shared>,
+    mut counted: Counted,
+    answer: (SendStream, Inbound),
+    payload: Bytes,
+) {
     let id = {
         let mut state = shared.lock();
         let id = state.next;
@@ -133,7 +142,7 @@ pub(super) fn answer(shared: &Shared, id: RecordId, answer: Answer) {
         shared.share.release(unacked.len);
         unacked.answer
     };
-    if let Some(stream) = stream {
+    if let Some((stream, _inbound)) = stream {
         say(stream, &answer);
     }
 }
