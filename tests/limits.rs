@@ -57,6 +57,10 @@ fn the_page_shows_what_is_fixed() {
     let page = PAGES[1];
     let policy = count(network::AcceptPolicy::DEFAULT_HANDSHAKES_PER_SOURCE);
     assert!(page.contains(&format!("| `with_max_handshakes_per_source` | {policy} |")));
+    let waiting = count(network::Attempts::MAX_WAITING);
+    assert!(page.contains(&format!("| attempts that wait to be pulled | {waiting} |")));
+    let share = count(network::Attempts::MAX_WAITING_PER_SOURCE);
+    assert!(page.contains(&format!("| of one source | {share} |")));
     let sources = count(network::AcceptPolicy::MAX_RATED_SOURCES);
     assert!(page.contains(&format!("| sources that a rate remembers | {sources} |")));
     let opening = size(network::wire::MAX_OPENING_LEN);

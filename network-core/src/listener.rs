@@ -1,8 +1,16 @@
 //! Who decides over inbound connections.
 
-use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    mem,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
     connection::Connection,
@@ -10,10 +18,12 @@ use crate::{
     error::AttemptOver,
     handler::{AnyHandler, ConnectionHandler},
     peer::Peer,
+    policy::source_of,
     port::Port,
     records::Records,
     refusal::Refusal,
     seam::ConsumerSlot,
+    sync::Mutex,
 };
 
 /// An inbound connection that is not accepted yet: what a listener decides by.
@@ -67,7 +77,8 @@ pub trait ListenHandler: Send + Sync + 'static {
 
     /// Somebody dials: the returned handler serves the connection, a refusal declines it.
     ///
-    /// Asked once for an attempt; the decision is final. It may take
+    /// Asked once for an attempt; the decision is final, but for the lists of the
+    /// [`AcceptPolicy`](crate::AcceptPolicy), which are asked again after it. It may take
     /// [`Limits::accept_time`](crate::Limits::accept_time).
     fn on_accept(
         &self,
@@ -177,23 +188,100 @@ type Decision = Result<ConsumerSlot, Refusal>;
 /// The attempts of a port that is pulled from; made by [`Port::attempts`].
 #[derive(Debug)]
 #[must_use = "dropping it declines all attempts"]
-pub struct Attempts(mpsc::Receiver<PendingAttempt>);
+pub struct Attempts(Arc<Queue>);
 
-impl Attempts {
-    /// How many attempts may wait to be looked at; further ones are declined.
-    pub const MAX_WAITING: usize = 128;
+/// What is between a port and who pulls its attempts.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
 
-    pub(crate) fn new() -> (AttemptQueue, Self) {
-        let (queue, attempts) = mpsc::channel(Self::MAX_WAITING);
-        (AttemptQueue(queue), Self(attempts))
+#[derive(Debug, Default)]
+struct Waiting {
+    attempts: VecDeque<PendingAttempt>,
+    /// One of both ends has gone.
+    over: bool,
+}
+
+impl Waiting {
+    /// Puts an attempt at the end, if there is room.
+    fn push(&mut self, pending: PendingAttempt) -> Result<(), &'static str> {
+        if self.over {
+            return Err("nobody accepts attempts here any more");
+        }
+        let source = pending.source();
+        if self.has_room(source).is_err() {
+            // Attempts whose dialer has gone wait for nothing, and must not keep others out.
+            self.attempts.retain(|waiting| !waiting.is_over());
+            self.has_room(source)?;
+        }
+        self.attempts.push_back(pending);
+        Ok(())
     }
 
-    /// The next attempt, or `None` once the port does not listen this way any more.
+    fn has_room(&self, source: Option<IpAddr>) -> Result<(), &'static str> {
+        if self.attempts.len() >= Attempts::MAX_WAITING {
+            return Err("too many attempts wait for a decision");
+        }
+        let share = Attempts::MAX_WAITING_PER_SOURCE;
+        // Most of the time there are fewer than one source may have.
+        if source.is_some() && self.attempts.len() >= share {
+            let same = self.attempts.iter().filter(|waiting| waiting.source() == source).count();
+            if same >= share {
+                return Err("too many attempts from this source wait for a decision");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Attempts {
+    /// How many attempts may wait to be looked at; further ones are declined. Those whose
+    /// dialer has gone make room.
+    pub const MAX_WAITING: usize = 512;
+
+    /// How many of them may come from one source, as an [`AcceptPolicy`](crate::AcceptPolicy)
+    /// counts sources.
+    pub const MAX_WAITING_PER_SOURCE: usize = 128;
+
+    pub(crate) fn new() -> (AttemptQueue, Self) {
+        let queue = Arc::<Queue>::default();
+        (AttemptQueue(queue.clone()), Self(queue))
+    }
+
+    /// The next attempt, or `None` once the port does not listen this way any more. Attempts
+    /// whose dialer has gone meanwhile are left out.
     ///
     /// # Cancel safety
     /// Dropping the future loses no attempt.
     pub async fn next(&mut self) -> Option<PendingAttempt> {
-        self.0.recv().await
+        loop {
+            {
+                let mut waiting = self.0.waiting.lock();
+                while let Some(pending) = waiting.attempts.pop_front() {
+                    if !pending.is_over() {
+                        return Some(pending);
+                    }
+                }
+                if waiting.over {
+                    return None;
+                }
+            }
+            // Told in between, this is ready at once.
+            self.0.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        let declined = {
+            let mut waiting = self.0.waiting.lock();
+            waiting.over = true;
+            mem::take(&mut waiting.attempts)
+        };
+        drop(declined);
     }
 }
 
@@ -206,6 +294,15 @@ pub struct PendingAttempt {
 }
 
 impl PendingAttempt {
+    fn source(&self) -> Option<IpAddr> {
+        self.attempt.source.map(|source| source_of(source.ip()))
+    }
+
+    /// Whether nobody waits for the decision any more.
+    fn is_over(&self) -> bool {
+        self.decide.is_closed()
+    }
+
     /// Who dials whom.
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
@@ -214,7 +311,8 @@ impl PendingAttempt {
     /// Accepts; the handler serves the connection.
     ///
     /// # Errors
-    /// The remote side went away meanwhile, or the port was revoked.
+    /// The remote side went away meanwhile, the port was revoked, or the
+    /// [`AcceptPolicy`](crate::AcceptPolicy) keeps the dialer out by now.
     pub async fn accept(self, handler: impl Into<AnyHandler>) -> Result<Connection, AttemptOver> {
         let (tell, told) = oneshot::channel();
         let consumer = handler.into().into_consumer();
@@ -242,19 +340,22 @@ impl PendingAttempt {
 
 /// The listener behind [`Attempts`].
 #[derive(Debug)]
-pub(crate) struct AttemptQueue(mpsc::Sender<PendingAttempt>);
+pub(crate) struct AttemptQueue(Arc<Queue>);
 
 impl AttemptQueue {
     async fn decide(&self, attempt: &Attempt) -> Decision {
         let (decide, decision) = oneshot::channel();
         let pending = PendingAttempt { attempt: attempt.clone(), decide };
-        self.0.try_send(pending).map_err(|error| {
-            Refusal::new(match error {
-                mpsc::error::TrySendError::Full(_) => "too many attempts wait for a decision",
-                mpsc::error::TrySendError::Closed(_) => "nobody accepts attempts here any more",
-            })
-        })?;
+        self.0.waiting.lock().push(pending).map_err(Refusal::new)?;
+        self.0.changed.notify_one();
         decision.await.unwrap_or_else(|_| Err(Refusal::new("the attempt was dropped")))
+    }
+}
+
+impl Drop for AttemptQueue {
+    fn drop(&mut self) {
+        self.0.waiting.lock().over = true;
+        self.0.changed.notify_one();
     }
 }
 
@@ -316,5 +417,100 @@ impl Listener for PullListener {
 
     fn on_remove_dyn<'a>(&'a self, _: &'a Port) -> BoxFuture<'a, ()> {
         Box::pin(async {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    fn attempt(source: &str) -> Attempt {
+        let endpoint = |text| Endpoint::parse(text).unwrap();
+        Attempt::new(endpoint("/local/there"), endpoint("/local/here"))
+            .with_source(source.parse().unwrap())
+    }
+
+    type Deciding<'a> = BoxFuture<'a, Decision>;
+
+    fn poll<F: Future>(future: F) -> Poll<F::Output> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// An attempt that waits, or why it does not.
+    fn ask(queue: &AttemptQueue, source: String) -> Result<Deciding<'_>, Refusal> {
+        let mut deciding: Deciding<'_> = Box::pin(async move {
+            let attempt = attempt(&source);
+            queue.decide(&attempt).await
+        });
+        match poll(&mut deciding) {
+            Poll::Pending => Ok(deciding),
+            Poll::Ready(decision) => Err(decision.err().unwrap()),
+        }
+    }
+
+    fn pull(attempts: &mut Attempts) -> Option<String> {
+        match poll(attempts.next()) {
+            Poll::Ready(pending) => Some(pending.unwrap().attempt().source.unwrap().to_string()),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_source_has_its_share_of_the_places_and_leaves_the_others_theirs() {
+        let (queue, mut attempts) = Attempts::new();
+        let mut held = Vec::new();
+        for number in 0..Attempts::MAX_WAITING_PER_SOURCE {
+            held.push(ask(&queue, format!("[2001:db8::{number:x}]:1")).unwrap());
+        }
+        let text = ask(&queue, "[2001:db8::ffff]:9".to_owned()).err().unwrap().to_string();
+        assert!(text.contains("from this source"), "{text}");
+        let sources = Attempts::MAX_WAITING / Attempts::MAX_WAITING_PER_SOURCE;
+        for source in 1..sources {
+            for _ in 0..Attempts::MAX_WAITING_PER_SOURCE {
+                held.push(ask(&queue, format!("10.0.0.{source}:1")).unwrap());
+            }
+        }
+        let text = ask(&queue, "10.0.0.99:1".to_owned()).err().unwrap().to_string();
+        assert!(text.contains("too many attempts wait"), "{text}");
+        assert_eq!(pull(&mut attempts).unwrap(), "[2001:db8::]:1");
+        held.push(ask(&queue, "10.0.0.99:1".to_owned()).unwrap());
+    }
+
+    #[test]
+    fn who_has_gone_takes_no_place_and_is_not_pulled() {
+        let (queue, mut attempts) = Attempts::new();
+        // As many times as it likes.
+        for port in 1..10 * Attempts::MAX_WAITING {
+            drop(ask(&queue, format!("10.0.0.1:{port}")).unwrap());
+            assert!(queue.0.waiting.lock().attempts.len() <= Attempts::MAX_WAITING);
+        }
+        let _waits = ask(&queue, "10.0.0.2:1".to_owned()).unwrap();
+        let _waits_too = ask(&queue, "10.0.0.1:1".to_owned()).unwrap();
+        assert_eq!(pull(&mut attempts).unwrap(), "10.0.0.2:1");
+        assert_eq!(pull(&mut attempts).unwrap(), "10.0.0.1:1");
+        assert_eq!(pull(&mut attempts), None);
+    }
+
+    #[test]
+    fn it_ends_when_either_end_goes() {
+        let (queue, mut attempts) = Attempts::new();
+        {
+            let mut next = Box::pin(attempts.next());
+            assert!(poll(&mut next).is_pending());
+            drop(queue);
+            assert!(matches!(poll(&mut next), Poll::Ready(None)));
+        }
+        let (queue, attempts) = Attempts::new();
+        let mut waits = ask(&queue, "10.0.0.1:1".to_owned()).unwrap();
+        drop(attempts);
+        let Poll::Ready(Err(refusal)) = poll(&mut waits) else { panic!("it waits for nobody") };
+        assert!(refusal.text().contains("dropped"), "{refusal}");
+        let refusal = ask(&queue, "10.0.0.1:1".to_owned()).err().unwrap();
+        assert!(refusal.text().contains("nobody accepts"), "{refusal}");
     }
 }

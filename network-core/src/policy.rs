@@ -374,7 +374,7 @@ fn remove<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 }
 
 /// What counts as one source.
-fn source_of(address: IpAddr) -> IpAddr {
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

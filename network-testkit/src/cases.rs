@@ -92,6 +92,7 @@ macro_rules! __list {
                 attempts_are_accepted_rejected_or_dropped;
                 accepting_an_attempt_that_is_over_fails;
                 too_many_waiting_attempts_are_declined;
+                waiting_attempts_whose_dialer_has_gone_make_room;
                 a_network_holds_no_more_connections_than_its_limit;
                 too_many_handshakes_are_turned_away [wire];
                 a_port_can_listen_and_connect_in_one_network;

@@ -9,13 +9,13 @@ use std::{
 };
 
 use network_core::{
-    AnyHandler, Attempt, Attempts, ConnectError, ListenError, ListenHandler, Port, Refusal,
+    AnyHandler, Attempt, Attempts, ConnectError, Connection, ListenError, ListenHandler, Port, Refusal,
     Rejection, accept_all, accept_fn,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    lab::Lab,
+    lab::{Ground, Lab},
     tools::{limits, Gate, eventually, probe, send, within},
 };
 
@@ -326,17 +326,44 @@ pub(crate) async fn accepting_an_attempt_that_is_over_fails(lab: Lab) {
     within("an accept", accepting).await.unwrap_err();
 }
 
-pub(crate) async fn too_many_waiting_attempts_are_declined(lab: Lab) {
-    let ground = lab.ground(limits(), limits()).await;
-    let mut connects = tokio::task::JoinSet::new();
-    for _ in 0..=Attempts::MAX_WAITING {
+/// Connects until one more attempt waits than may, and then one is declined.
+async fn until_one_is_declined(ground: &mut Ground) -> JoinSet<Result<Connection, ConnectError>> {
+    let mut connects = JoinSet::new();
+    let connect = |connects: &mut JoinSet<_>| {
         let (client, address) = (ground.client.clone(), ground.address.clone());
         connects.spawn(async move { client.connect(address, ()).await });
-    }
+    };
+    connect(&mut connects);
+    let attempt = within("an attempt", ground.attempts.next()).await.unwrap();
+    let room = match attempt.attempt().source {
+        Some(_) => Attempts::MAX_WAITING_PER_SOURCE,
+        None => Attempts::MAX_WAITING,
+    };
+    drop(attempt);
+    declined(within("a refusal", connects.join_next()).await.unwrap().unwrap().unwrap_err());
+    (0..=room).for_each(|_| connect(&mut connects));
     let first = within("one to be declined", connects.join_next()).await.unwrap();
     let text = declined(first.unwrap().unwrap_err());
     assert!(text.contains("too many attempts"), "{text}");
-    assert_eq!(connects.len(), Attempts::MAX_WAITING);
+    assert_eq!(connects.len(), room);
+    connects
+}
+
+pub(crate) async fn too_many_waiting_attempts_are_declined(lab: Lab) {
+    let mut ground = lab.ground(limits(), limits()).await;
+    until_one_is_declined(&mut ground).await;
+}
+
+pub(crate) async fn waiting_attempts_whose_dialer_has_gone_make_room(lab: Lab) {
+    let mut ground = lab.ground(limits(), limits()).await;
+    until_one_is_declined(&mut ground).await.abort_all();
+    eventually("all have gone", || ground.there.connections() == 0).await;
+    let connecting = ground.client.connect(&ground.address, ());
+    let accepting = async { ground.attempts.next().await.unwrap().accept(()).await };
+    let (dialed, accepted) =
+        within("a connection", async { tokio::join!(connecting, accepting) }).await;
+    accepted.unwrap();
+    assert_eq!(send(&dialed.unwrap(), "hello").await, "");
 }
 
 pub(crate) async fn a_network_holds_no_more_connections_than_its_limit(lab: Lab) {
