@@ -7,9 +7,16 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::Arc,
+    time::Duration,
 };
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock, Reference},
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{StateStore, keyed::ShrinkableKeyedStateStore},
+};
 
 use crate::{error::Rejection, listener::Attempt, peer::PeerId, sync::Mutex};
 
@@ -76,10 +83,22 @@ struct Lists {
     denied: HashSet<PeerId>,
 }
 
-struct Rate {
+struct Rate<C: Clock = DefaultClock> {
     per_second: NonZeroU32,
     burst: NonZeroU32,
-    sources: DefaultKeyedRateLimiter<IpAddr>,
+    sources: RateLimiter<IpAddr, Sources, C, NoOpMiddleware<C::Instant>>,
+    /// When sources were last forgotten.
+    swept: Mutex<Option<C::Instant>>,
+}
+
+/// How much of its rate each source has used: of so many, and of all others together.
+#[derive(Default)]
+struct Sources(Mutex<Used>);
+
+#[derive(Default)]
+struct Used {
+    known: HashMap<IpAddr, Nanos>,
+    others: Option<Nanos>,
 }
 
 #[derive(Default)]
@@ -91,8 +110,9 @@ struct Counts {
 }
 
 impl AcceptPolicy {
-    /// How many sources a rate is remembered of. Beyond that, sources that have used none of
-    /// their burst are forgotten; if none has, newcomers wait.
+    /// How many sources a rate is remembered of. Beyond that, sources that have their whole
+    /// burst again are forgotten, once a second; if none has, newcomers share the rate of one
+    /// source. Those that are remembered have theirs.
     pub const MAX_RATED_SOURCES: usize = 65_536;
 
     /// How many handshakes one source may have in progress unless that is set.
@@ -301,18 +321,75 @@ impl fmt::Debug for AcceptPolicy {
 
 impl Rate {
     fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        Self::by(DefaultClock::default(), per_second, burst)
+    }
+}
+
+impl<C: Clock> Rate<C> {
+    /// Forgetting looks at every source, so it may not happen for every connection.
+    const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
+
+    fn by(clock: C, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Self { per_second, burst, sources: RateLimiter::keyed(quota) }
+        let sources = RateLimiter::new(quota, Sources::default(), clock);
+        Self { per_second, burst, sources, swept: Mutex::default() }
     }
 
     fn allows(&self, source: IpAddr) -> bool {
-        if self.sources.len() >= AcceptPolicy::MAX_RATED_SOURCES {
+        if self.sources.len() >= AcceptPolicy::MAX_RATED_SOURCES && self.is_time_to_sweep() {
             self.sources.retain_recent();
-            if self.sources.len() >= AcceptPolicy::MAX_RATED_SOURCES {
-                return false;
-            }
         }
         self.sources.check_key(&source).is_ok()
+    }
+
+    fn is_time_to_sweep(&self) -> bool {
+        let now = self.sources.clock().now();
+        let mut swept = self.swept.lock();
+        let long = Nanos::from(Self::BETWEEN_SWEEPS);
+        let due = swept.is_none_or(|swept| now.duration_since(swept) >= long);
+        if due {
+            *swept = Some(now);
+        }
+        due
+    }
+}
+
+impl StateStore for Sources {
+    type Key = IpAddr;
+
+    fn measure_and_replace<T, F, E>(&self, source: &IpAddr, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut used = self.0.lock();
+        // Who is known is never kept out by those who fill the table.
+        if let Some(known) = used.known.get_mut(source) {
+            let (outcome, now) = measure(Some(*known))?;
+            *known = now;
+            return Ok(outcome);
+        }
+        if used.known.len() < AcceptPolicy::MAX_RATED_SOURCES {
+            let (outcome, now) = measure(None)?;
+            used.known.insert(*source, now);
+            return Ok(outcome);
+        }
+        let (outcome, now) = measure(used.others)?;
+        used.others = Some(now);
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<IpAddr> for Sources {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.0.lock().known.retain(|_, used| *used > drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().known.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -386,6 +463,8 @@ pub(crate) fn source_of(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
     use crate::endpoint::Endpoint;
 
@@ -475,6 +554,39 @@ mod tests {
         assert!(policy.handshake(ip("2001:db8::2")).is_some());
         let counts = policy.0.counts.lock();
         assert!(counts.sources.is_empty() && counts.handshakes.is_empty());
+    }
+
+    #[test]
+    fn a_full_table_of_rates_keeps_out_nobody_it_knows() {
+        let [per_second, burst] = [1, 10].map(|n| NonZeroU32::new(n).unwrap());
+        let clock = FakeRelativeClock::default();
+        let rate = Rate::by(clock.clone(), per_second, burst);
+        let source = |number: u32| IpAddr::from(number.to_be_bytes());
+        let most = AcceptPolicy::MAX_RATED_SOURCES as u32;
+        for number in 0..most {
+            // Half of them are fresh again after 1 s, the others after 2 s.
+            assert!(rate.allows(source(number)));
+            assert!(number % 2 == 0 || rate.allows(source(number)));
+        }
+        // All that are not known are like one.
+        let newcomers = |from: u32| (from..from + 50).filter(|n| rate.allows(source(*n))).count();
+        assert_eq!(newcomers(most), 10);
+        assert_eq!(newcomers(most + 50), 0);
+        assert_eq!(rate.sources.len(), most as usize);
+        // Those that are known have what is left of their own.
+        assert_eq!((0..20).filter(|_| rate.allows(source(0))).count(), 9);
+        assert_eq!((0..20).filter(|_| rate.allows(source(1))).count(), 8);
+        // Room is made once a second at most.
+        clock.advance(Duration::from_millis(500));
+        assert!(!rate.is_time_to_sweep());
+        clock.advance(Duration::from_millis(1_600));
+        assert!(rate.is_time_to_sweep());
+        assert!(rate.allows(source(0)));
+        assert_eq!(rate.sources.len(), most as usize);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(newcomers(most + 100), 50);
+        // The two that used all of theirs, and the newcomers.
+        assert_eq!(rate.sources.len(), 52);
     }
 
     #[test]
