@@ -57,6 +57,8 @@ fn the_page_shows_what_is_fixed() {
     let page = PAGES[1];
     let policy = count(network::AcceptPolicy::DEFAULT_HANDSHAKES_PER_SOURCE);
     assert!(page.contains(&format!("| `with_max_handshakes_per_source` | {policy} |")));
+    let policy = count(network::AcceptPolicy::DEFAULT_CONNECTIONS_PER_SOURCE);
+    assert!(page.contains(&format!("| `with_max_per_source` | {policy} |")));
     let waiting = count(network::Attempts::MAX_WAITING);
     assert!(page.contains(&format!("| attempts that wait to be pulled | {waiting} |")));
     let share = count(network::Attempts::MAX_WAITING_PER_SOURCE);

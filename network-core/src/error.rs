@@ -304,7 +304,7 @@ pub enum ConnectError {
 
 /// Why an attempt could not be accepted after all.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the attempt is over: the remote side went away, or the port was revoked")]
+#[error("the attempt is over: the remote side went away, was denied, or the port was revoked")]
 pub struct AttemptOver;
 
 /// Why a port could not be revoked.

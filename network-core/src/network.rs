@@ -230,6 +230,7 @@ impl Network {
                 self.0.budget.clone(),
                 backend,
                 name.clone(),
+                self.0.policy.clone(),
             ));
             self.0.ports.insert(name, inner.clone());
             return Ok(Port::new(inner, self.0.clone()));
@@ -393,10 +394,10 @@ impl Acceptor {
         &self.limits
     }
 
-    /// Counts a handshake, or `None` if too many are in progress, or if the network's
-    /// [`AcceptPolicy`] takes no more from that source: turn the remote away as cheaply as the
-    /// transport can, before the handshake if it can. Hold what it gives until the attempt is
-    /// decided over.
+    /// Counts a handshake, or `None` if too many are in progress, in all or of that source, or
+    /// if the source is faster than the network's [`AcceptPolicy`] lets it be: turn the remote
+    /// away as cheaply as the transport can, before the handshake if it can. It is not told why:
+    /// that would cost what this saves. Hold what it gives until the attempt is decided over.
     pub fn handshake(&self, source: Option<IpAddr>) -> Option<Handshake> {
         let network = self.network.upgrade()?;
         let source = network.policy.handshake(source)?;
@@ -405,7 +406,8 @@ impl Acceptor {
         Some(Handshake { _counted: counted, _source: source })
     }
 
-    /// Asks the listener of the longest listening name that `attempt.local` starts with.
+    /// Asks the policy, then the listener of the longest listening name that `attempt.local`
+    /// starts with, and then the lists of the policy again.
     ///
     /// # Errors
     /// The answer for the dialer.
@@ -424,9 +426,10 @@ impl Acceptor {
             Some(policy) => policy.admit(&attempt, true),
             None => network.policy.admit(&attempt, false),
         };
-        let admitted = admitted.inspect_err(|reason| {
+        let not_let_in = |attempt: &Attempt, reason: &Rejection| {
             tracing::debug!(local = %attempt.local, remote = %attempt.remote, %reason, "not let in");
-        })?;
+        };
+        let admitted = admitted.inspect_err(|reason| not_let_in(&attempt, reason))?;
         let membership = network.admit().map_err(|_| Rejection::Busy)?.under(admitted);
         let port = Port::new(inner.clone(), network);
         let mut undecided = Undecided { listener, port, attempt, decided: false };
@@ -441,6 +444,10 @@ impl Acceptor {
         undecided.decided = true;
         let decision = asked.map_err(|_| Refusal::new("the listener panicked")).flatten();
         let consumer = decision.map_err(Rejection::Declined)?;
+        // The lists may have changed meanwhile. They are asked once more when the link is there.
+        inner
+            .let_in(membership.dialer(), || ())
+            .inspect_err(|reason| not_let_in(&undecided.attempt, reason))?;
         Ok(LinkSeed { port: inner, consumer, membership })
     }
 }

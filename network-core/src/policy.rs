@@ -24,18 +24,28 @@ use crate::{error::Rejection, listener::Attempt, peer::PeerId, sync::Mutex};
 /// is changed through one clone holds for all.
 ///
 /// A network has one, which lets everybody in and keeps one source from taking all the
-/// handshakes; [`NetworkBuilder::accept_policy`](crate::NetworkBuilder::accept_policy) sets
-/// another, and [`Port::set_accept_policy`](crate::Port::set_accept_policy) one for a port
-/// alone, instead of the network's.
+/// handshakes and all the connections;
+/// [`NetworkBuilder::accept_policy`](crate::NetworkBuilder::accept_policy) sets another, and
+/// [`Port::set_accept_policy`](crate::Port::set_accept_policy) one for a port alone, instead of
+/// the network's.
 ///
-/// What concerns sources is decided before a handshake costs anything, where the transport
-/// knows the source. What concerns peers is decided once the transport has proved who they
-/// are, and before the listener is asked. The dialer reads why:
-/// [`Rejection::NotAllowed`], [`Rejection::Unproven`] or [`Rejection::Busy`].
+/// Lists belong to all that came from one [`new`](Self::new): its clones, and what a `with_…`
+/// makes of any of them. So a handle that was kept aside denies for all of them, whatever was
+/// set since. Settings and counts belong to a policy and its clones. For lists of its own, a
+/// port needs a policy from a `new` of its own.
+///
+/// How many handshakes a source has, and how fast it is, is asked before a handshake costs
+/// anything, where the transport knows the source; whoever is turned away then sees the
+/// connection end and no reason, [`ConnectError::Unreachable`](crate::ConnectError). All else is
+/// decided once the transport has proved who is there, and before the listener is asked. The
+/// dialer then reads why: [`Rejection::NotAllowed`], [`Rejection::Unproven`] or
+/// [`Rejection::Busy`]. The lists are asked again after the listener has decided, and when the
+/// connection opens.
 ///
 /// A *source* is the address that a connection comes from, without its port. IPv6 addresses
-/// count by their first 64 bits, which is what one host has as a rule. Backends without
-/// sources, such as loopback, are held to the other rules.
+/// count by their first 56 bits: one customer has that many 64-bit networks as a rule, and
+/// could otherwise count as 256 sources. Backends without sources, such as loopback, are held
+/// to the other rules.
 ///
 /// ```
 /// use network_core::{AcceptPolicy, PeerId, Unauthenticated};
@@ -62,7 +72,8 @@ struct Rules {
     max_per_source: usize,
     max_handshakes_per_source: usize,
     rate: Option<Rate>,
-    lists: Mutex<Lists>,
+    /// Shared with every policy that was made from this one, or this from it.
+    lists: Arc<Mutex<Lists>>,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -81,6 +92,13 @@ struct Lists {
     /// Everybody, if none.
     allowed: Option<HashSet<PeerId>>,
     denied: HashSet<PeerId>,
+}
+
+impl Lists {
+    fn allow(&self, peer: &PeerId) -> bool {
+        !self.denied.contains(peer)
+            && self.allowed.as_ref().is_none_or(|allowed| allowed.contains(peer))
+    }
 }
 
 struct Rate<C: Clock = DefaultClock> {
@@ -118,18 +136,23 @@ impl AcceptPolicy {
     /// How many handshakes one source may have in progress unless that is set.
     pub const DEFAULT_HANDSHAKES_PER_SOURCE: usize = 1_024;
 
+    /// How many accepted connections one source may have unless that is set: a quarter of
+    /// what [`Limits::max_connections`](crate::Limits::max_connections) is by default.
+    pub const DEFAULT_CONNECTIONS_PER_SOURCE: usize = 16_384;
+
     /// Lets everybody in; one source may have
     /// [`DEFAULT_HANDSHAKES_PER_SOURCE`](Self::DEFAULT_HANDSHAKES_PER_SOURCE) handshakes in
-    /// progress.
+    /// progress, and
+    /// [`DEFAULT_CONNECTIONS_PER_SOURCE`](Self::DEFAULT_CONNECTIONS_PER_SOURCE) connections.
     pub fn new() -> Self {
         Self(Arc::new(Rules {
             unauthenticated: Unauthenticated::Accept,
             max_connections: usize::MAX,
             max_per_peer: usize::MAX,
-            max_per_source: usize::MAX,
+            max_per_source: Self::DEFAULT_CONNECTIONS_PER_SOURCE,
             max_handshakes_per_source: Self::DEFAULT_HANDSHAKES_PER_SOURCE,
             rate: None,
-            lists: Mutex::default(),
+            lists: Arc::default(),
             counts: Arc::default(),
         }))
     }
@@ -153,7 +176,7 @@ impl AcceptPolicy {
         self.changed(|rules| rules.max_per_peer = max)
     }
 
-    /// Sets how many accepted connections one source may have. Default: no limit.
+    /// Sets how many accepted connections one source may have. Default: 16,384.
     #[must_use]
     pub fn with_max_per_source(self, max: usize) -> Self {
         self.changed(|rules| rules.max_per_source = max)
@@ -195,20 +218,21 @@ impl AcceptPolicy {
         }
     }
 
-    /// Keeps a peer out from now on, whether or not it is allowed. Connections that are open
-    /// stay; [`Connection::peer`](crate::Connection::peer) tells which to close.
+    /// Keeps a peer out from now on, whether or not it is allowed. That holds for attempts
+    /// that wait for their listener as well: once this has returned, no connection of the peer
+    /// opens. Those that are open stay; [`Port::connections`](crate::Port::connections) has
+    /// them all, and [`Connection::peer`](crate::Connection::peer) tells which to close.
     pub fn deny(&self, peer: PeerId) {
         self.0.lists.lock().denied.insert(peer);
     }
 
     /// Whether a peer would come in, as far as the lists go.
     pub fn allows(&self, peer: &PeerId) -> bool {
-        let lists = self.0.lists.lock();
-        !lists.denied.contains(peer)
-            && lists.allowed.as_ref().is_none_or(|allowed| allowed.contains(peer))
+        self.0.lists.lock().allow(peer)
     }
 
-    /// How many connections were accepted under this policy and are open.
+    /// How many connections were accepted under this policy and are open. Those under one
+    /// that a `with_…` made of it count there.
     pub fn connections(&self) -> usize {
         self.0.counts.lock().connections
     }
@@ -216,10 +240,6 @@ impl AcceptPolicy {
     /// Makes a policy with other settings, the same lists, and counts of its own.
     fn changed(self, change: impl FnOnce(&mut Rules)) -> Self {
         let old = &*self.0;
-        let lists = {
-            let lists = old.lists.lock();
-            Lists { allowed: lists.allowed.clone(), denied: lists.denied.clone() }
-        };
         let mut rules = Rules {
             unauthenticated: old.unauthenticated,
             max_connections: old.max_connections,
@@ -227,7 +247,8 @@ impl AcceptPolicy {
             max_per_source: old.max_per_source,
             max_handshakes_per_source: old.max_handshakes_per_source,
             rate: old.rate.as_ref().map(|rate| Rate::new(rate.per_second, rate.burst)),
-            lists: Mutex::new(lists),
+            // The same, not a copy: whoever has a handle of the old policy would deny nobody.
+            lists: old.lists.clone(),
             counts: Arc::default(),
         };
         change(&mut rules);
@@ -235,46 +256,33 @@ impl AcceptPolicy {
     }
 
     /// Counts a handshake of a source, unless it has too many or is too fast.
+    ///
+    /// Connections are not asked about: which port is dialed is not known yet, and it may have
+    /// a policy of its own.
     pub(crate) fn handshake(&self, source: Option<IpAddr>) -> Option<Counted> {
         let source = source.map(source_of);
         if !self.is_slow_enough(source) {
             return None;
         }
-        let mut counts = self.0.counts.lock();
-        // Whoever may have no further connection needs no handshake either.
-        let full = source
-            .and_then(|source| counts.sources.get(&source))
-            .is_some_and(|count| *count >= self.0.max_per_source);
-        if full || counts.connections >= self.0.max_connections {
-            return None;
+        if let Some(source) = source {
+            let mut counts = self.0.counts.lock();
+            if !add(&mut counts.handshakes, source, self.0.max_handshakes_per_source) {
+                return None;
+            }
         }
-        if let Some(source) = source
-            && !add(&mut counts.handshakes, source, self.0.max_handshakes_per_source)
-        {
-            return None;
-        }
-        drop(counts);
         Some(Counted { counts: self.0.counts.clone(), what: What::Handshake(source) })
     }
 
     /// Counts a connection, unless it may not be. `fresh` says that the rate was not asked
     /// about this attempt before.
     pub(crate) fn admit(&self, attempt: &Attempt, fresh: bool) -> Result<Counted, Rejection> {
-        let peer = attempt.peer.as_ref().and_then(|peer| peer.id()).copied();
+        let dialer = Dialer(attempt.peer.as_ref().and_then(|peer| peer.id()).copied());
         let source = attempt.source.map(|source| source_of(source.ip()));
-        match peer {
-            Some(peer) if !self.allows(&peer) => return Err(Rejection::NotAllowed),
-            Some(_) => {}
-            None => {
-                let listed = self.0.lists.lock().allowed.is_some();
-                if listed || self.0.unauthenticated == Unauthenticated::Reject {
-                    return Err(Rejection::Unproven);
-                }
-            }
-        }
+        self.let_in(dialer, || ())?;
         if fresh && !self.is_slow_enough(source) {
             return Err(Rejection::Busy);
         }
+        let Dialer(peer) = dialer;
         let mut counts = self.0.counts.lock();
         if counts.connections >= self.0.max_connections {
             return Err(Rejection::Busy);
@@ -294,6 +302,22 @@ impl AcceptPolicy {
             counts: self.0.counts.clone(),
             what: What::Connection(peer.map(Box::new), source),
         })
+    }
+
+    /// Does what lets a dialer in, unless the lists keep it out. They do not change meanwhile:
+    /// whoever denies it has done so before, or finds it let in.
+    pub(crate) fn let_in<T>(
+        &self,
+        Dialer(peer): Dialer,
+        enter: impl FnOnce() -> T,
+    ) -> Result<T, Rejection> {
+        let lists = self.0.lists.lock();
+        match peer {
+            Some(peer) if !lists.allow(&peer) => Err(Rejection::NotAllowed),
+            None if lists.allowed.is_some() => Err(Rejection::Unproven),
+            None if self.0.unauthenticated == Unauthenticated::Reject => Err(Rejection::Unproven),
+            _ => Ok(enter()),
+        }
     }
 
     fn is_slow_enough(&self, source: Option<IpAddr>) -> bool {
@@ -393,6 +417,10 @@ impl ShrinkableKeyedStateStore<IpAddr> for Sources {
     }
 }
 
+/// Who dialed, as far as lists know: its proved peer id, if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialer(Option<PeerId>);
+
 /// One of a counted number, until it is dropped.
 pub(crate) struct Counted {
     counts: Arc<Mutex<Counts>>,
@@ -403,6 +431,16 @@ enum What {
     Handshake(Option<IpAddr>),
     /// The peer is boxed: this is in every accepted connection, and many have none.
     Connection(Option<Box<PeerId>>, Option<IpAddr>),
+}
+
+impl Counted {
+    /// Who dialed a connection that is counted.
+    pub(crate) fn dialer(&self) -> Dialer {
+        match &self.what {
+            What::Handshake(_) => Dialer(None),
+            What::Connection(peer, _) => Dialer(peer.as_deref().copied()),
+        }
+    }
 }
 
 impl fmt::Debug for Counted {
@@ -454,8 +492,9 @@ fn remove<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            // The least that providers are advised to give one customer (RIPE-690).
+            const PREFIX: u128 = !0 << (128 - 56);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & PREFIX))
         }
         v4 => v4,
     }
@@ -544,16 +583,77 @@ mod tests {
         assert_eq!(from("[::ffff:10.0.0.1]:9"), Some(Rejection::Busy));
         assert_eq!(from("10.0.0.2:9"), None);
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        // It has all its connections already.
-        assert!(policy.handshake(ip("10.0.0.1")).is_none());
         drop(held);
         let handshake = policy.handshake(ip("2001:db8::1")).unwrap();
         assert!(policy.handshake(ip("2001:db8::2")).is_none(), "one host has many such addresses");
-        assert!(policy.handshake(ip("2001:db8:0:1::1")).is_some());
+        assert!(
+            policy.handshake(ip("2001:db8:0:ff::1")).is_none(),
+            "and a customer many such nets"
+        );
+        assert!(policy.handshake(ip("2001:db8:0:100::1")).is_some());
         drop(handshake);
         assert!(policy.handshake(ip("2001:db8::2")).is_some());
         let counts = policy.0.counts.lock();
         assert!(counts.sources.is_empty() && counts.handshakes.is_empty());
+    }
+
+    #[test]
+    fn who_may_have_no_further_connection_has_a_handshake_and_is_told() {
+        // The port that is dialed may have a policy of its own.
+        let policy = AcceptPolicy::new().with_max_connections(1).with_max_per_source(1);
+        let _only = policy.admit(&attempt(None, "10.0.0.1:1"), false).unwrap();
+        assert!(policy.handshake(Some([10, 0, 0, 1].into())).is_some());
+        assert_eq!(code(policy.admit(&attempt(None, "10.0.0.1:2"), false)), Some(Rejection::Busy));
+    }
+
+    #[test]
+    fn lists_are_those_of_every_policy_made_from_it() {
+        let policy = AcceptPolicy::new();
+        let before = policy.clone();
+        let policy = policy.with_max_per_peer(4).with_max_connections(9);
+        let after = policy.clone().with_unauthenticated(Unauthenticated::Reject);
+        let ask = |policy: &AcceptPolicy| code(policy.admit(&attempt(Some(peer(1)), ""), false));
+        for handle in [&before, &policy, &after] {
+            handle.deny(peer(1));
+            for policy in [&before, &policy, &after] {
+                assert_eq!(ask(policy), Some(Rejection::NotAllowed));
+            }
+            handle.allow(peer(1));
+        }
+        assert_eq!(ask(&policy), None);
+        // Settings and counts are not.
+        let _one = policy.admit(&attempt(None, ""), false).unwrap();
+        assert_eq!((before.connections(), policy.connections()), (0, 1));
+        assert_eq!(code(after.admit(&attempt(None, ""), false)), Some(Rejection::Unproven));
+        AcceptPolicy::new().deny(peer(1));
+        assert_eq!(ask(&policy), None);
+    }
+
+    #[test]
+    fn denying_waits_for_who_is_just_entering() {
+        let policy = AcceptPolicy::new();
+        let handle = policy.clone();
+        let denying = policy.let_in(Dialer(Some(peer(1))), || {
+            let denying = std::thread::spawn(move || handle.deny(peer(1)));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!denying.is_finished(), "whoever denied it could not see it yet");
+            denying
+        });
+        denying.unwrap().join().unwrap();
+        assert_eq!(policy.let_in(Dialer(Some(peer(1))), || ()), Err(Rejection::NotAllowed));
+    }
+
+    #[test]
+    fn one_source_may_not_have_every_connection_by_default() {
+        let policy = AcceptPolicy::new();
+        let share = AcceptPolicy::DEFAULT_CONNECTIONS_PER_SOURCE;
+        assert_eq!(share * 4, crate::Limits::default().max_connections);
+        let handshakes = AcceptPolicy::DEFAULT_HANDSHAKES_PER_SOURCE;
+        assert_eq!(handshakes * 4, crate::Limits::default().max_handshakes);
+        let from = |source: &str| policy.admit(&attempt(None, source), false);
+        let _held: Vec<_> = (0..share).map(|_| from("10.0.0.1:1").unwrap()).collect();
+        assert_eq!(code(from("10.0.0.1:1")), Some(Rejection::Busy));
+        assert_eq!(code(from("10.0.0.2:1")), None);
     }
 
     #[test]

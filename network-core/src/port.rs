@@ -13,13 +13,13 @@ use crate::{
     close::CloseReason,
     connection::Connection,
     endpoint::{Endpoint, EndpointError},
-    error::{ConnectError, ListenError, RevokeError},
+    error::{ConnectError, ListenError, Rejection, RevokeError},
     guard::Guarded,
     handler::{AnyHandler, ConnectionHandler},
     limits::Limits,
     listener::{Attempts, ListenHandler, Listener, PullListener},
     network::{Acceptor, Counted, Network, NetworkInner},
-    policy::{self, AcceptPolicy},
+    policy::{self, AcceptPolicy, Dialer},
     records::Records,
     refusal::Refusal,
     seam::{ConsumerSlot, Dial, LinkSeed, ProtocolImpl},
@@ -43,6 +43,9 @@ pub(crate) struct PortInner {
     budget: Arc<Budget>,
     backend: Arc<dyn ProtocolImpl>,
     endpoint: Endpoint,
+    networks_policy: AcceptPolicy,
+    /// Its own. Locked before the lists of a policy, and those before the state.
+    policy: Mutex<Option<AcceptPolicy>>,
     state: Mutex<State>,
     /// Told when the port is revoked.
     revoked: Notify,
@@ -54,7 +57,6 @@ pub(crate) struct PortInner {
 struct State {
     revoked: bool,
     listener: Option<Arc<dyn Listener>>,
-    policy: Option<AcceptPolicy>,
     connections: BTreeMap<u64, Weak<Handle>>,
     next_key: u64,
 }
@@ -63,18 +65,23 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Membership {
     _counted: Counted,
-    _admitted: Option<policy::Counted>,
+    admitted: Option<policy::Counted>,
 }
 
 impl Membership {
     pub(crate) fn new(counted: Counted) -> Self {
-        Self { _counted: counted, _admitted: None }
+        Self { _counted: counted, admitted: None }
     }
 
     /// That of a connection which a policy let in.
     pub(crate) fn under(mut self, admitted: policy::Counted) -> Self {
-        self._admitted = Some(admitted);
+        self.admitted = Some(admitted);
         self
+    }
+
+    /// Who dialed, if the connection was accepted.
+    pub(crate) fn dialer(&self) -> Option<Dialer> {
+        self.admitted.as_ref().map(policy::Counted::dialer)
     }
 }
 
@@ -194,13 +201,16 @@ impl Port {
     }
 
     /// Sets who may connect to this port, instead of what the network's policy says; `None`
-    /// for the network's again. It holds for attempts from now on: connections that are open
-    /// stay.
+    /// for the network's again. Connections that are open stay. Attempts that wait for their
+    /// listener come in only if the lists of the new one let them, and stay counted under the
+    /// old one.
     ///
     /// Ports may share a socket, and which one is dialed is known after the handshake. So the
-    /// network's policy still bounds handshakes and their rate.
+    /// network's policy still bounds handshakes by source and their rate, and whoever it turns
+    /// away then is not told why. Its lists and its caps on connections do not concern a port
+    /// that has its own.
     pub fn set_accept_policy(&self, policy: Option<AcceptPolicy>) {
-        self.inner.state.lock().policy = policy;
+        *self.inner.policy.lock() = policy;
     }
 
     /// Takes inbound connections; the listener decides over each. A listener that was there
@@ -386,6 +396,7 @@ impl PortInner {
         budget: Arc<Budget>,
         backend: Arc<dyn ProtocolImpl>,
         endpoint: Endpoint,
+        networks_policy: AcceptPolicy,
     ) -> Self {
         Self {
             network,
@@ -393,6 +404,8 @@ impl PortInner {
             budget,
             backend,
             endpoint,
+            networks_policy,
+            policy: Mutex::default(),
             state: Mutex::default(),
             revoked: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
@@ -418,7 +431,25 @@ impl PortInner {
 
     /// Its own policy, if it has one.
     pub(crate) fn policy(&self) -> Option<AcceptPolicy> {
-        self.state.lock().policy.clone()
+        self.policy.lock().clone()
+    }
+
+    /// Does what lets a dialer in, unless the policy in force keeps it out: after a change of
+    /// the policy or of its lists, nobody enters whom it does not let in. `None` is this side,
+    /// which dialed.
+    pub(crate) fn let_in<T>(
+        &self,
+        dialer: Option<Dialer>,
+        enter: impl FnOnce() -> T,
+    ) -> Result<T, Rejection> {
+        let Some(dialer) = dialer else {
+            return Ok(enter());
+        };
+        // What is dropped under the locks must not be the last of the network: the program's
+        // listeners would go with it, and they may lock the same.
+        let _network = self.network.upgrade();
+        let own = self.policy.lock();
+        own.as_ref().unwrap_or(&self.networks_policy).let_in(dialer, enter)
     }
 
     /// Keeps track of a connection, unless the port was revoked.

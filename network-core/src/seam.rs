@@ -350,11 +350,13 @@ impl OpenLink {
     /// Opens the connection. The caller spawns a driver that owns the events and polls them.
     ///
     /// # Errors
-    /// The port was revoked meanwhile; nothing has been opened.
+    /// The port was revoked meanwhile, or the dialer denied; nothing has been opened.
     pub fn establish(self, link: Arc<dyn Link>) -> Result<(Connection, LinkEvents), PortRevoked> {
         let Self { shared, seed } = self;
+        let dialer = seed.membership.dialer();
         let handle = Arc::new(Handle::new(shared.clone(), link.clone()));
-        shared.join(seed.membership, &seed.port, &handle)?;
+        let join = || shared.join(seed.membership, &seed.port, &handle);
+        seed.port.let_in(dialer, join).unwrap_or(Err(PortRevoked))?;
         let connection = Connection::new(handle);
         let serve = match seed.consumer.consumer {
             Consumer::Handler(serve) => Some((serve(connection.clone()), Flag::default())),

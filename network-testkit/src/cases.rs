@@ -101,6 +101,8 @@ macro_rules! __list {
                 both_ends_know_who_the_other_is_or_neither_does;
                 a_listener_sees_whom_the_connection_then_names;
                 who_is_denied_is_told_so_and_the_listener_is_not_asked;
+                who_is_denied_while_the_listener_decides_does_not_come_in;
+                a_new_policy_holds_for_who_waits_for_the_listener;
                 the_networks_policy_holds_for_its_ports;
                 only_who_proves_a_peer_id_comes_in_where_that_is_asked_for;
                 no_more_connections_than_a_cap_are_open;

@@ -58,6 +58,8 @@ pub(crate) async fn who_is_denied_is_told_so_and_the_listener_is_not_asked(lab: 
     served.server.set_accept_policy(Some(policy.clone()));
     let first = served.connect(()).await;
     let peer = within("an attempt", told.recv()).await.unwrap().peer;
+    // Denied any sooner, it would not come in.
+    eventually("it is open there", || served.server.connections().len() == 1).await;
     let expected = match peer {
         Some(Peer::Id(peer)) => {
             policy.deny(peer);
@@ -75,6 +77,58 @@ pub(crate) async fn who_is_denied_is_told_so_and_the_listener_is_not_asked(lab: 
     // The network's own policy knows nothing of it.
     served.server.set_accept_policy(None);
     served.connect(()).await;
+}
+
+pub(crate) async fn who_is_denied_while_the_listener_decides_does_not_come_in(lab: Lab) {
+    let mut ground = lab.ground(limits(), limits()).await;
+    for on_port in [false, true] {
+        let policy = if on_port {
+            let policy = AcceptPolicy::new();
+            ground.server.set_accept_policy(Some(policy.clone()));
+            policy
+        } else {
+            ground.there.accept_policy().clone()
+        };
+        let connecting = ground.client.connect(&ground.address, ());
+        let deciding = async {
+            let attempt = ground.attempts.next().await.unwrap();
+            let expected = match &attempt.attempt().peer {
+                Some(Peer::Id(peer)) => {
+                    policy.deny(*peer);
+                    Rejection::NotAllowed
+                }
+                _ => {
+                    policy.allow_only([]);
+                    Rejection::Unproven
+                }
+            };
+            attempt.accept(()).await.unwrap_err();
+            expected
+        };
+        let (told, expected) =
+            within("an answer", async { tokio::join!(connecting, deciding) }).await;
+        expect!(told.unwrap_err(), ConnectError::Rejected { reason, .. } if reason == expected);
+        assert_eq!(ground.server.connections(), []);
+        eventually("the place is free", || policy.connections() == 0).await;
+    }
+}
+
+pub(crate) async fn a_new_policy_holds_for_who_waits_for_the_listener(lab: Lab) {
+    let mut ground = lab.ground(limits(), limits()).await;
+    let connecting = ground.client.connect(&ground.address, ());
+    let deciding = async {
+        let attempt = ground.attempts.next().await.unwrap();
+        let policy = AcceptPolicy::new();
+        policy.allow_only([]);
+        ground.server.set_accept_policy(Some(policy));
+        attempt.accept(()).await.unwrap_err();
+    };
+    let (told, ()) = within("an answer", async { tokio::join!(connecting, deciding) }).await;
+    expect!(
+        told.unwrap_err(),
+        ConnectError::Rejected { reason: Rejection::NotAllowed | Rejection::Unproven, .. }
+    );
+    assert_eq!(ground.server.connections(), []);
 }
 
 pub(crate) async fn the_networks_policy_holds_for_its_ports(lab: Lab) {
