@@ -292,7 +292,8 @@ impl Session {
         let counted = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let counted = counted.or_else(|| host.taker.acceptor.handshake(Some(host.from.ip())));
         match counted {
-            Some(_counted) => host.take(&self, stream, purpose).await,
+            // Boxed: a record needs no room for it.
+            Some(_counted) => Box::pin(host.take(&self, stream, purpose)).await,
             None => stream.reset(ResetCode::Refused),
         }
     }
