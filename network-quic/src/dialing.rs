@@ -58,7 +58,13 @@ pub(crate) enum Failure {
 
 impl Pool {
     fn slot(&self, to: &Address) -> Arc<Slot> {
-        self.lock().entry((to.to.clone(), to.trust)).or_default().clone()
+        let (mut slots, key) = (self.lock(), (to.to.clone(), to.trust));
+        if let Some(slot) = slots.get(&key) {
+            return slot.clone();
+        }
+        // A dial that was given up has left its slot, which nobody else has.
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        slots.entry(key).or_default().clone()
     }
 
     /// Who dials next has a new slot.
@@ -290,4 +296,20 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// Whether an alert is about a certificate, or about what it proves (RFC 8446 §6.2).
 fn is_about_trust(alert: u8) -> bool {
     matches!(alert, 41..=49 | 51 | 113..=116)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_nobody_has_goes_with_the_next() {
+        let address = |text: &str| Address::parse(&Endpoint::parse(text).unwrap()).unwrap();
+        let pool = Pool::default();
+        let one = pool.slot(&address("/ip4/192.0.2.1/udp/1/quic-v1"));
+        drop(pool.slot(&address("/ip4/192.0.2.1/udp/2/quic-v1")));
+        assert!(Arc::ptr_eq(&one, &pool.slot(&address("/ip4/192.0.2.1/udp/1/quic-v1/port/x"))));
+        let _three = pool.slot(&address("/ip4/192.0.2.1/udp/3/quic-v1"));
+        assert_eq!(pool.lock().len(), 2);
+    }
 }

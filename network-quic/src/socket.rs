@@ -129,6 +129,8 @@ impl Socket {
             state.closing = true;
             (state.taking.take(), std::mem::take(&mut state.sessions))
         };
+        // Handshakes that nobody answered have nobody to tell.
+        let farewell = if sessions.is_empty() { FAREWELL / 30 } else { FAREWELL };
         let closing: Vec<_> = sessions
             .into_values()
             .map(|session| tokio::spawn(async move { session.close().await }))
@@ -144,7 +146,7 @@ impl Socket {
         }
         let quic = self.quic.clone();
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(FAREWELL, quic.wait_idle()).await;
+            let _ = tokio::time::timeout(farewell, quic.wait_idle()).await;
         })
     }
 
