@@ -234,8 +234,12 @@ mod tests {
 
     #[test]
     fn a_record_keeps_at_most_twice_what_it_is_charged() {
-        for len in [1, 64, 1000, 17_000, 31_000, 33_000, 60_000, 130_000, 140_000, 250_000] {
-            for read in [0, 64 << 10, Input::MOST] {
+        let lens = [1, 64, 1000, 17_000, 31_000, 33_000, 60_000, 130_000, 140_000, 250_000];
+        // Thousands of pings take miri minutes.
+        let lens = if cfg!(miri) { &lens[1..3] } else { &lens[..] };
+        let reads = if cfg!(miri) { [0; 3] } else { [0, 64 << 10, Input::MOST] };
+        for &len in lens {
+            for read in reads {
                 let (charged, kept) = charged_and_kept(len, read);
                 assert!(kept <= 2 * charged, "{len} in {read}: {kept} kept for {charged}");
             }
