@@ -199,7 +199,9 @@ impl Quic {
             Err(error) => return Err(error.into()),
         };
         let trust = listening.as_ref().map_or(trust, |listening| listening.trust);
-        Socket::bind(at, trust, listening, &self.settings).map_err(|error| told(error, wanted))
+        let identity = self.tls.identity();
+        Socket::bind(at, trust, listening, identity, &self.settings)
+            .map_err(|error| told(error, wanted))
     }
 }
 

@@ -32,6 +32,7 @@ mod address;
 mod backend;
 mod dialing;
 mod listening;
+mod reset;
 mod session;
 mod settings;
 mod socket;
