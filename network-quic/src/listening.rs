@@ -10,7 +10,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
 use network_tls::{Listening, Trust};
-use quinn::{Incoming, crypto::rustls::QuicServerConfig, rustls::pki_types::CertificateDer};
+use quinn::{
+    Connecting, ConnectionError, Incoming, crypto::rustls::QuicServerConfig,
+    rustls::pki_types::CertificateDer,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -38,7 +41,8 @@ pub(crate) struct Taker {
     listening: Listening,
     acceptor: Acceptor,
     quic: quinn::Endpoint,
-    max_streams: u32,
+    config: quinn::ServerConfig,
+    settings: Settings,
     socket: std::sync::Weak<Socket>,
     in_progress: Mutex<InProgress>,
 }
@@ -99,18 +103,19 @@ pub(crate) fn listen(
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let limits = acceptor.limits();
     config
-        .transport_config(settings.transport(limits))
+        .transport_config(Arc::new(settings.transport(limits)))
         .max_incoming(limits.max_handshakes)
         .incoming_buffer_size_total(INCOMING_BYTES);
     socket.take_with(|| {
         let quic = socket.quic.clone();
-        quic.set_server_config(Some(config));
+        quic.set_server_config(Some(config.clone()));
         let taker = Taker {
             transport: socket.transport().clone(),
             listening,
             acceptor,
             quic,
-            max_streams: settings.max_streams,
+            config,
+            settings: settings.clone(),
             socket: Arc::downgrade(socket),
             in_progress: Mutex::default(),
         };
@@ -156,9 +161,21 @@ impl Taker {
         }
     }
 
+    fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
+        if !self.settings.logs() {
+            return incoming.accept();
+        }
+        // A log is part of the configuration.
+        let mut transport = self.settings.transport(self.acceptor.limits());
+        self.settings.log(&mut transport, "accepted", incoming.remote_address());
+        let mut config = self.config.clone();
+        config.transport_config(Arc::new(transport));
+        incoming.accept_with(Arc::new(config))
+    }
+
     async fn handshake(&self, incoming: Incoming) -> Result<(Arc<Session>, Arc<Socket>), String> {
         let limits = self.acceptor.limits();
-        let connection = timeout(limits.handshake_time, async { incoming.accept()?.await })
+        let connection = timeout(limits.handshake_time, async { self.accept(incoming)?.await })
             .await
             .map_err(|_| "its handshake took too long".to_owned())?
             .map_err(|error| format!("its handshake failed: {error}"))?;
@@ -168,7 +185,7 @@ impl Taker {
         let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
         let socket = self.socket.upgrade().ok_or("the socket is closed")?;
         let ip = connection.local_ip().unwrap_or(socket.address().ip());
-        let session = Session::new(connection, ip, peer, limits, self.max_streams);
+        let session = Session::new(connection, ip, peer, limits, self.settings.max_streams);
         let session = session.map_err(|error| error.to_string())?;
         if !socket.keep(&session, limits.max_connections) {
             session.connection().close(ResetCode::Refused.into(), b"no more connections");
