@@ -1,12 +1,12 @@
 //! What is measured against what, and which ratios are the goals.
 
+use crate::apart::Apart;
 use crate::cells::Workload;
 use crate::contest::{Case, Limit, Of};
 use crate::hand::{Channel, QuicHandler, QuicStreams, TcpHandler, TcpPipe, TlsHandler};
 use crate::idle;
 use crate::ours;
 use crate::peer::{Peer, Result};
-use crate::zeromq::ZeroMq;
 
 const KIB: usize = 1024;
 
@@ -99,7 +99,7 @@ fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
 
 fn big(case: &'static str, workload: Workload) -> Case {
     Case::of(Of::<ours::Tcp>::new(), "big", case, workload)
-        .against(ZeroMq::default(), 1.0)
+        .against(Apart::zeromq(), 1.0)
         .against(Of::<TcpHandler>::new(), None)
 }
 

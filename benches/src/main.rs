@@ -5,7 +5,7 @@
 //!   main ── cases ── contest ─┬─ cells ── peer ─┬─ ours       the network crate
 //!              │              │    └─ window    └─ hand/*     the same by hand
 //!            report           ├─ idle                         two processes of this program
-//!                             └─ zeromq                       benches/zeromq, a process
+//!                             └─ apart                        benches/zeromq, a process
 //! ```
 //!
 //! In each round subject and references take turns, in an order that turns round every time. Each
@@ -15,6 +15,7 @@
 //! process depend on which worker runs whom: look at the span of the rounds before believing
 //! a difference of a few percent.
 
+mod apart;
 mod cases;
 mod cells;
 mod contest;
@@ -22,9 +23,9 @@ mod hand;
 mod idle;
 mod ours;
 mod peer;
+mod quantile;
 mod report;
 mod window;
-mod zeromq;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! ZeroMQ as a reference: a program of its own, built when it is first needed and run beside
-//! this one, because libzmq takes a C++ compiler that no other part of the workspace needs.
+//! References that are programs of their own, built when they are first needed and run beside this
+//! one, because they take what no other part of the workspace needs: a C++ compiler for libzmq.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -10,42 +10,57 @@ use crate::cells::Workload;
 use crate::contest::Contestant;
 use crate::peer::{Result, Unavailable};
 
-const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/zeromq/Cargo.toml");
+/// A network that a program in a folder of its own measures on command.
+pub(crate) struct Apart {
+    folder: &'static str,
+    name: &'static str,
+    running: Option<Running>,
+}
 
-#[derive(Default)]
-pub(crate) struct ZeroMq(Option<Running>);
+impl Apart {
+    /// DEALER and ROUTER of libzmq over TCP.
+    pub(crate) fn zeromq() -> Self {
+        Self { folder: "zeromq", name: "zeromq", running: None }
+    }
+}
 
-impl Contestant for ZeroMq {
+impl Contestant for Apart {
     fn name(&self) -> &str {
-        "zeromq"
+        self.name
     }
 
     fn prepare(&mut self) -> Result<()> {
-        if self.0.is_none() {
-            eprint!("(building benches/zeromq) ");
-            self.0 = Some(Running::start(&build()?)?);
+        if self.running.is_none() {
+            eprint!("(building benches/{}) ", self.folder);
+            self.running = Some(Running::start(&build(self.folder)?)?);
         }
         Ok(())
     }
 
     fn measure(&mut self, workload: Workload, time: Duration) -> Result<f64> {
-        let Workload::Flow { connections: 1, width, size } = workload else {
-            return Err(format!("benches/zeromq does not do {workload:?}").into());
-        };
-        let running = self.0.as_mut().ok_or("benches/zeromq does not run")?;
-        running.measure(width, size, time)
+        let running = self.running.as_mut().ok_or("its program does not run")?;
+        let answer = running.ask(&format!("{} {workload} {}", self.name, time.as_millis()))?;
+        // What is no number says what went wrong.
+        answer.parse().map_err(|_| match answer.as_str() {
+            "" => "its program ended early".into(),
+            reason => reason.into(),
+        })
     }
 }
 
 /// Builds the program, and gives its path.
-fn build() -> Result<String> {
+fn build(folder: &str) -> Result<String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "--message-format=json", "--manifest-path"])
-        .arg(MANIFEST)
+        .arg(format!("{}/{folder}/Cargo.toml", env!("CARGO_MANIFEST_DIR")))
         .output()?;
     if !built.status.success() {
-        return Err(Unavailable(why_not(&String::from_utf8_lossy(&built.stderr))).into());
+        let said = String::from_utf8_lossy(&built.stderr);
+        let reason = why_not(folder, &said);
+        // Code that is ours has to build everywhere.
+        let broken = said.contains("could not compile `network-bench-");
+        return Err(if broken { reason.into() } else { Unavailable(reason).into() });
     }
     executable(&built.stdout).ok_or_else(|| "cargo names no executable".into())
 }
@@ -57,14 +72,15 @@ fn executable(messages: &[u8]) -> Option<String> {
 }
 
 /// What to do about a build that failed, from what cargo said.
-fn why_not(said: &str) -> String {
+fn why_not(folder: &str, said: &str) -> String {
     if said.contains("failed to find tool") {
-        return "libzmq is built from source, which takes a C++ compiler: \
-                install one (on Debian and Ubuntu: apt-get install g++)"
-            .to_owned();
+        return format!(
+            "benches/{folder} is built from source, which takes a C or C++ compiler: \
+             install one (on Debian and Ubuntu: apt-get install g++)"
+        );
     }
     let error = said.lines().rfind(|line| line.starts_with("error")).unwrap_or("cargo failed");
-    format!("benches/zeromq does not build: {error}")
+    format!("benches/{folder} does not build: {error}")
 }
 
 /// The program at work. It ends when its input closes, that is when this is dropped.
@@ -81,12 +97,13 @@ impl Running {
         Ok(Self { process, output: BufReader::new(output) })
     }
 
-    fn measure(&mut self, width: usize, size: usize, time: Duration) -> Result<f64> {
+    /// Gives the line that answers a line; an empty one if the program has ended.
+    fn ask(&mut self, line: &str) -> Result<String> {
         let input = self.process.stdin.as_mut().ok_or("the process has no input")?;
-        writeln!(input, "run {width} {size} {}", time.as_millis())?;
+        writeln!(input, "{line}")?;
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
-        answer.trim().parse().map_err(|_| "benches/zeromq ended early".into())
+        Ok(answer.trim().to_owned())
     }
 }
 
