@@ -1,5 +1,6 @@
 //! References that are programs of their own, built when they are first needed and run beside this
-//! one, because they take what no other part of the workspace needs: a C++ compiler for libzmq.
+//! one, because they take what no other part of the workspace needs: a C++ compiler for libzmq, and
+//! for iroh and libp2p three hundred crates.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -21,6 +22,11 @@ impl Apart {
     /// DEALER and ROUTER of libzmq over TCP.
     pub(crate) fn zeromq() -> Self {
         Self { folder: "zeromq", name: "zeromq", running: None }
+    }
+
+    /// One of those in `benches/peers`.
+    pub(crate) fn peer(name: &'static str) -> Self {
+        Self { folder: "peers", name, running: None }
     }
 }
 
