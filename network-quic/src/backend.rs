@@ -411,8 +411,12 @@ impl ProtocolImpl for Quic {
                             return opened.map_err(revoked);
                         }
                         Err(_) if !last && session.was_forgotten() => {}
+                        Err(_) if session.was_refused() => return Err(handshake.busy()),
                         Err(error) => return Err(error),
                     }
+                }
+                Err(Broken::Session(_) | Broken::Stream(_)) if session.was_refused() => {
+                    return Err(handshake.busy());
                 }
                 Err(Broken::Session(_)) if !last => {}
                 Err(Broken::Session(error)) => return Err(handshake.unreachable(error.into())),

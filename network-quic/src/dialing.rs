@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use network_core::{ConnectError, Endpoint, Family, Host, HostPort, Limits};
+use network_core::{ConnectError, Endpoint, Family, Host, HostPort, Limits, Rejection};
 use network_tls::{Dialer, Trust};
 use quinn::{
     Connecting, Connection, ConnectionError, RecvStream, SendStream,
@@ -23,7 +23,7 @@ use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
     address::{Address, AddressError},
-    session::{Lease, Session},
+    session::{CLOSED, Lease, Session, is_refusal},
     settings::Settings,
     socket::Socket,
     unordered::Expected,
@@ -213,7 +213,7 @@ impl Handshake<'_> {
         session.want();
         // Those that are dialed are as many as this program wants.
         if !self.socket.keep(&session, usize::MAX) {
-            session.connection().close(0_u32.into(), b"");
+            session.connection().close(CLOSED, b"");
             return Err(Failure::Revoked);
         }
         let early = early.map(|(send, recv)| {
@@ -302,6 +302,7 @@ impl Handshake<'_> {
     fn refused(&self, error: ConnectionError) -> ConnectError {
         let remote = self.remote.clone();
         match &error {
+            _ if is_refusal(&error) => self.busy(),
             ConnectionError::TimedOut => self.silent(self.limits.idle_time),
             ConnectionError::TransportError(told) => match alert(told.code.into()) {
                 Some(alert) if is_about_trust(alert) => {
@@ -325,6 +326,11 @@ impl Handshake<'_> {
     fn failed(&self, source: impl Into<network_core::BackendError>) -> ConnectError {
         let remote = self.remote.clone();
         ConnectError::Backend { remote, protocol: "quic", source: source.into() }
+    }
+
+    /// The other side takes no more QUIC connections.
+    pub(crate) fn busy(&self) -> ConnectError {
+        ConnectError::Rejected { remote: self.remote.clone(), reason: Rejection::Busy }
     }
 
     pub(crate) fn unreachable(&self, error: io::Error) -> ConnectError {

@@ -24,7 +24,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     address::{endpoint_of, priority},
-    session::{Inbound, Lease, Session, Undecided},
+    session::{CLOSED, Inbound, Lease, Session, Undecided},
     settings::Settings,
     socket::Socket,
     stream::{Arrived, Purpose, ResetCode, Stream, look_at},
@@ -211,8 +211,12 @@ impl Host {
         let ip = connection.local_ip().unwrap_or(socket.address().ip());
         let session = Session::new(connection, ip, peer, limits, taker.settings.max_streams);
         let session = session.map_err(|error| error.to_string())?;
-        if !socket.keep(&session, limits.max_connections) {
-            session.connection().close(ResetCode::Refused.into(), b"no more connections");
+        // More than connections: who asks for one too many has to be told so over something, and
+        // a session without a connection does not take the place of one.
+        let most = limits.max_connections.saturating_add(limits.max_handshakes);
+        if !socket.keep(&session, most) {
+            let code = if socket.is_closing() { CLOSED } else { ResetCode::Refused.into() };
+            session.connection().close(code, b"no more connections");
             return Err("there are too many QUIC connections, or there are to be none".to_owned());
         }
         if let Some(Early { stream, confirm, unconfirmed }) = early
@@ -434,7 +438,7 @@ impl Session {
             let accepted = tokio::select! {
                 accepted = self.connection().accept_bi() => accepted,
                 () = &mut idle => {
-                    self.connection().close(0_u32.into(), b"");
+                    self.connection().close(CLOSED, b"");
                     return;
                 }
             };
