@@ -441,6 +441,7 @@ impl ProtocolImpl for Quic {
         for socket in sockets.values() {
             self.part(socket).await;
         }
+        drop(sockets);
         let parting = mem::take(&mut *self.parting());
         for (_, parting) in parting.into_values() {
             // It only fails with the runtime.

@@ -4,13 +4,16 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::{SocketAddr, UdpSocket},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use network_core::Endpoint;
 use network_tls::{Identity, Listening, Trust};
-use quinn::{EndpointConfig, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
+use quinn::{
+    AsyncUdpSocket, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime,
+    crypto::rustls::QuicServerConfig,
+};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
@@ -22,6 +25,8 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) quic: quinn::Endpoint,
+    /// Whether the address is taken still.
+    held: Weak<dyn AsyncUdpSocket>,
     address: SocketAddr,
     /// As ports are called here.
     transport: Endpoint,
@@ -60,11 +65,14 @@ impl Socket {
         if let Some(identity) = identity {
             reset::follow(&mut config, identity, address).map_err(io::Error::other)?;
         }
-        let quic = quinn::Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
+        let runtime = Arc::new(TokioRuntime);
+        let socket = runtime.wrap_udp_socket(socket)?;
+        let held = Arc::downgrade(&socket);
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, socket, runtime)?;
         let transport = endpoint_of(address, trust).map_err(io::Error::other)?;
         let state = State { taking: refuse(&quic, listening.as_ref())?, ..State::default() };
         let (pool, state) = (Pool::default(), Mutex::new(state));
-        Ok(Self { quic, address, transport, trust, listening, pool, state })
+        Ok(Self { quic, held, address, transport, trust, listening, pool, state })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -150,9 +158,17 @@ impl Socket {
             taking.abort();
             let _ = taking.await;
         }
-        let quic = self.quic.clone();
+        let (quic, held) = (self.quic.clone(), self.held.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(farewell, quic.wait_idle()).await;
+            let free = async move {
+                quic.wait_idle().await;
+                drop(quic);
+                // The task of the endpoint has it until it sees that nobody else does.
+                while held.strong_count() > 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let _ = tokio::time::timeout(farewell, free).await;
         })
     }
 
