@@ -17,11 +17,27 @@
 //! ```
 
 mod address;
+#[cfg(feature = "host")]
+#[allow(dead_code, reason = "not all is used yet")]
+mod client;
 mod error;
+#[cfg(feature = "host")]
+#[allow(dead_code, reason = "not all is used yet")]
+mod height;
 mod identifier;
 mod interchain;
+#[cfg(feature = "host")]
+#[allow(dead_code, reason = "not all is used yet")]
+mod ledger;
+#[cfg(feature = "host")]
+#[allow(dead_code, reason = "not all is used yet")]
+mod path;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+#[cfg(feature = "host")]
+pub use client::ClientError;
 pub use error::AddressError;
-pub use identifier::{ChannelId, ConnectionId, PortId};
+#[cfg(feature = "host")]
+pub use height::{Height, Timestamp};
+pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};

@@ -1,0 +1,1 @@
+//! The ledger: a provable store and the signed blocks that commit to it.

@@ -1,0 +1,46 @@
+//! The keys of the provable store (ICS-024 §"Path-space").
+
+use crate::{
+    height::Height,
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
+};
+
+pub(crate) fn client_state(client: &ClientId) -> String {
+    format!("clients/{client}/clientState")
+}
+
+pub(crate) fn consensus_state(client: &ClientId, height: Height) -> String {
+    format!("clients/{client}/consensusStates/{height}")
+}
+
+pub(crate) fn connection(connection: &ConnectionId) -> String {
+    format!("connections/{connection}")
+}
+
+pub(crate) fn channel(port: &PortId, channel: &ChannelId) -> String {
+    format!("channelEnds/ports/{port}/channels/{channel}")
+}
+
+pub(crate) fn next_sequence_send(port: &PortId, channel: &ChannelId) -> String {
+    format!("nextSequenceSend/ports/{port}/channels/{channel}")
+}
+
+pub(crate) fn next_sequence_recv(port: &PortId, channel: &ChannelId) -> String {
+    format!("nextSequenceRecv/ports/{port}/channels/{channel}")
+}
+
+pub(crate) fn next_sequence_ack(port: &PortId, channel: &ChannelId) -> String {
+    format!("nextSequenceAck/ports/{port}/channels/{channel}")
+}
+
+pub(crate) fn commitment(port: &PortId, channel: &ChannelId, sequence: u64) -> String {
+    format!("commitments/ports/{port}/channels/{channel}/sequences/{sequence}")
+}
+
+pub(crate) fn receipt(port: &PortId, channel: &ChannelId, sequence: u64) -> String {
+    format!("receipts/ports/{port}/channels/{channel}/sequences/{sequence}")
+}
+
+pub(crate) fn acknowledgement(port: &PortId, channel: &ChannelId, sequence: u64) -> String {
+    format!("acks/ports/{port}/channels/{channel}/sequences/{sequence}")
+}
