@@ -20,6 +20,9 @@ mod address;
 #[cfg(feature = "host")]
 #[allow(dead_code, reason = "not all is used yet")]
 mod client;
+#[cfg(feature = "host")]
+#[allow(dead_code, unused_imports, reason = "not all is used yet")]
+mod engine;
 mod error;
 #[cfg(feature = "host")]
 #[allow(dead_code, reason = "not all is used yet")]
@@ -36,6 +39,8 @@ mod path;
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "host")]
 pub use client::ClientError;
+#[cfg(feature = "host")]
+pub use engine::EngineError;
 pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};

@@ -44,3 +44,8 @@ pub(crate) fn receipt(port: &PortId, channel: &ChannelId, sequence: u64) -> Stri
 pub(crate) fn acknowledgement(port: &PortId, channel: &ChannelId, sequence: u64) -> String {
     format!("acks/ports/{port}/channels/{channel}/sequences/{sequence}")
 }
+
+/// Not provable: below which sequence the receipts were pruned.
+pub(crate) fn received_below(port: &PortId, channel: &ChannelId) -> String {
+    format!("recvStartSequence/ports/{port}/channels/{channel}")
+}
