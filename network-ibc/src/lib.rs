@@ -46,3 +46,5 @@ pub use error::AddressError;
 pub use height::{Height, Timestamp};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
+#[cfg(feature = "host")]
+pub use ledger::{LedgerError, LedgerKey, Trust};
