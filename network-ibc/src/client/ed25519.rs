@@ -45,3 +45,42 @@ pub(super) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
 fn quick(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn what_only_zip_215_takes_is_taken() {
+        // The key is the neutral point, R is the point of order two, S is zero: the equation
+        // holds for any message once it is multiplied by the cofactor, and not before.
+        let mut key = [0; 32];
+        key[0] = 1;
+        let mut signature = [0; 64];
+        signature[..32].fill(0xff);
+        signature[0] = 0xec;
+        signature[31] = 0x7f;
+        assert!(!quick(&key, b"any", &signature));
+        assert!(verify(&key, b"any", &signature));
+
+        let key = PublicKey::from_raw_ed25519(&key).unwrap();
+        let signature = Signature::new(signature).unwrap().unwrap();
+        Ed25519::verify(key, b"any", &signature).unwrap();
+    }
+
+    #[test]
+    fn an_honest_signature_is_taken_and_no_other() {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+        let key: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
+        let signature = pair.sign(b"this");
+        assert!(quick(&key, b"this", signature.as_ref()));
+        assert!(verify(&key, b"this", signature.as_ref()));
+        assert!(!verify(&key, b"that", signature.as_ref()));
+        assert!(!verify(&[0xff; 32], b"this", signature.as_ref()));
+        for length in [0, 63, 65] {
+            assert!(!verify(&key, b"this", &[0; 65][..length]));
+        }
+    }
+}

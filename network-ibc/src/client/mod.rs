@@ -9,6 +9,7 @@
 mod ed25519;
 mod error;
 mod read;
+mod solomachine;
 mod tendermint;
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use ibc_proto::google::protobuf::Any;
 
 pub use error::ClientError;
 
+#[allow(unused_imports, reason = "the engine and the relayer use them")]
+pub(crate) use solomachine::{Rotation, SoloMachine, SoloSigner, SoloState, Turn};
 pub(crate) use tendermint::Tendermint;
 
 use crate::{
@@ -137,6 +140,7 @@ pub(crate) trait LightClient: Send + Sync {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     tendermint: Tendermint,
+    solo_machine: SoloMachine,
 }
 
 impl Clients {
@@ -146,6 +150,7 @@ impl Clients {
     pub(crate) fn name(client_state: &Any, number: u64) -> Result<ClientId, ClientError> {
         let kind = match client_state.type_url.as_str() {
             tendermint::CLIENT_STATE => tendermint::KIND,
+            solomachine::CLIENT_STATE => solomachine::KIND,
             other => return Err(ClientError::UnknownKind { kind: error::excerpt(other) }),
         };
         Ok(ClientId::known(&format!("{kind}-{number}")))
@@ -218,6 +223,7 @@ impl Clients {
         let digits = (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
         match kind {
             tendermint::KIND if digits => Ok(&self.tendermint),
+            solomachine::KIND if digits => Ok(&self.solo_machine),
             _ => Err(ClientError::UnknownKind { kind: error::excerpt(kind) }),
         }
     }
