@@ -2,17 +2,37 @@
 //!
 //! A kind of client holds no state of its own. It reads and writes a [`ClientStore`], which is
 //! part of what a message writes, so a message that fails leaves the client as it was.
+//!
+//! [`Clients`] finds the kind of a client by its name and keeps to what holds for every kind:
+//! only an active client is updated or asked.
+
+mod ed25519;
+mod error;
+mod read;
+mod solomachine;
+mod tendermint;
 
 use bytes::Bytes;
 use ibc_proto::google::protobuf::Any;
 
-use crate::height::{At, Height, Timestamp};
+pub use error::ClientError;
+
+#[allow(unused_imports, reason = "the engine and the relayer use them")]
+pub(crate) use solomachine::{Rotation, SoloMachine, SoloSigner, SoloState, Turn};
+pub(crate) use tendermint::Tendermint;
+
+use crate::{
+    height::{At, Height, Timestamp},
+    identifier::ClientId,
+};
 
 /// The part of the store that belongs to one client: everything under `clients/ID/` (ICS-024).
 ///
 /// Keys are relative to that, such as `clientState` and `consensusStates/0-5`. What a counterparty
 /// may ask proofs of is *provable*; what only this host needs is *private*.
 pub(crate) trait ClientStore {
+    /// The client that the store belongs to.
+    fn client(&self) -> &ClientId;
     /// The provable value at a key.
     fn get(&self, key: &str) -> Option<Bytes>;
     /// Sets a provable value.
@@ -32,15 +52,15 @@ pub(crate) trait ClientStore {
 /// What is claimed of the other chain's store, and the proof.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {
-    /// The height that the proof is of.
+    /// The height that the proof is of. A solo machine has none, and looks at none.
     pub(crate) height: Height,
     /// The proof, as the client's kind writes it.
     pub(crate) proof: &'a [u8],
-    /// The name of the other chain's store: its commitment prefix.
+    /// The name of the other chain's store: its commitment prefix. Not empty.
     pub(crate) prefix: &'a [u8],
     /// The key in that store.
     pub(crate) path: &'a str,
-    /// The value at the key; `None` if there is none.
+    /// The value at the key, not empty; `None` if there is none.
     pub(crate) value: Option<&'a [u8]>,
     /// How long the header must have been known, in nanoseconds (ICS-003, the delay period).
     pub(crate) delay_time: u64,
@@ -54,7 +74,10 @@ pub(crate) enum Status {
     /// It can be updated, and proofs checked with it.
     Active,
     /// It was not updated within its trusting period.
-    Expired,
+    Expired {
+        /// When that period ended.
+        since: Timestamp,
+    },
     /// The other chain was seen to say two things at once.
     Frozen,
 }
@@ -62,7 +85,7 @@ pub(crate) enum Status {
 /// What a client message did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Updated {
-    /// The client knows these heights now.
+    /// The client knows these heights now. None if the message was evidence that proves nothing.
     Heights(Vec<Height>),
     /// The message proves misbehaviour: the client is frozen.
     Frozen,
@@ -70,7 +93,8 @@ pub(crate) enum Updated {
 
 /// A kind of client, such as `07-tendermint`.
 ///
-/// The order of the checks is ibc-go's (`modules/light-clients`).
+/// The order of the checks is ibc-go's (`modules/light-clients`). No input makes a kind panic,
+/// whoever wrote it.
 pub(crate) trait LightClient: Send + Sync {
     /// Stores the first states of a client.
     fn initialize(
@@ -112,16 +136,109 @@ pub(crate) trait LightClient: Send + Sync {
     ) -> Result<Timestamp, ClientError>;
 }
 
-/// Why a client did not take what it was given.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// A message or a state cannot be read.
-    #[error("the {what} cannot be read: {reason}")]
-    Malformed {
-        /// What was read.
-        what: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
+/// The kinds of client that a host keeps (ICS-002), by name.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    tendermint: Tendermint,
+    solo_machine: SoloMachine,
 }
+
+impl Clients {
+    /// The name of the `number`-th client of a host: `KIND-N`, where the client state says the
+    /// kind (ibc-go, `02-client/types/keys.go`, `FormatClientIdentifier`). Numbers count over all
+    /// kinds.
+    pub(crate) fn name(client_state: &Any, number: u64) -> Result<ClientId, ClientError> {
+        let kind = match client_state.type_url.as_str() {
+            tendermint::CLIENT_STATE => tendermint::KIND,
+            solomachine::CLIENT_STATE => solomachine::KIND,
+            other => return Err(ClientError::UnknownKind { kind: error::excerpt(other) }),
+        };
+        Ok(ClientId::known(&format!("{kind}-{number}")))
+    }
+
+    /// Creates the client that the store belongs to, as `name` has named it, and says the height
+    /// that it starts at.
+    ///
+    /// # Errors
+    /// A state cannot be read or is not valid, or the client would be frozen or expired from the
+    /// start (ibc-go, `02-client/keeper/client.go`, `CreateClient`).
+    pub(crate) fn create(
+        &self,
+        store: &mut dyn ClientStore,
+        client_state: &Any,
+        consensus_state: &Any,
+        at: At,
+    ) -> Result<Height, ClientError> {
+        let kind = self.kind(store.client())?;
+        kind.initialize(store, client_state, consensus_state, at)?;
+        active(kind, store, at)?;
+        kind.latest_height(store)
+    }
+
+    /// Gives an active client a header, or evidence of misbehaviour.
+    pub(crate) fn update(
+        &self,
+        store: &mut dyn ClientStore,
+        message: &Any,
+        at: At,
+    ) -> Result<Updated, ClientError> {
+        let kind = self.kind(store.client())?;
+        active(kind, store, at)?;
+        kind.update(store, message, at)
+    }
+
+    /// Checks a claim with an active client.
+    pub(crate) fn verify(
+        &self,
+        store: &mut dyn ClientStore,
+        claim: &Claim<'_>,
+        at: At,
+    ) -> Result<(), ClientError> {
+        let kind = self.kind(store.client())?;
+        active(kind, store, at)?;
+        kind.verify(store, claim, at)
+    }
+
+    /// What the client is good for at a time.
+    pub(crate) fn status(&self, store: &dyn ClientStore, at: At) -> Result<Status, ClientError> {
+        self.kind(store.client())?.status(store, at)
+    }
+
+    /// The newest height that the client knows.
+    pub(crate) fn latest_height(&self, store: &dyn ClientStore) -> Result<Height, ClientError> {
+        self.kind(store.client())?.latest_height(store)
+    }
+
+    /// The time of the other chain at a height that the client knows.
+    pub(crate) fn timestamp_at(
+        &self,
+        store: &dyn ClientStore,
+        height: Height,
+    ) -> Result<Timestamp, ClientError> {
+        self.kind(store.client())?.timestamp_at(store, height)
+    }
+
+    fn kind(&self, client: &ClientId) -> Result<&dyn LightClient, ClientError> {
+        let (kind, number) = client.as_str().rsplit_once('-').unwrap_or((client.as_str(), ""));
+        let digits = (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+        match kind {
+            tendermint::KIND if digits => Ok(&self.tendermint),
+            solomachine::KIND if digits => Ok(&self.solo_machine),
+            _ => Err(ClientError::UnknownKind { kind: error::excerpt(kind) }),
+        }
+    }
+}
+
+/// Checks that a client is active.
+fn active(kind: &dyn LightClient, store: &dyn ClientStore, at: At) -> Result<(), ClientError> {
+    match kind.status(store, at)? {
+        Status::Active => Ok(()),
+        Status::Expired { since } => {
+            Err(ClientError::Expired { client: store.client().clone(), since })
+        }
+        Status::Frozen => Err(ClientError::Frozen { client: store.client().clone() }),
+    }
+}
+
+#[cfg(test)]
+mod memory;
