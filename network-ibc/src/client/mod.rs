@@ -137,22 +137,41 @@ pub(crate) trait LightClient: Send + Sync {
 }
 
 /// The kinds of client that a host keeps (ICS-002), by name.
-#[derive(Debug, Default)]
 pub(crate) struct Clients {
-    tendermint: Tendermint,
-    solo_machine: SoloMachine,
+    kinds: Vec<(&'static str, Box<dyn LightClient>)>,
+}
+
+/// The kinds that chains have.
+impl Default for Clients {
+    fn default() -> Self {
+        Self::of(vec![
+            (tendermint::KIND, Box::new(Tendermint::default())),
+            (solomachine::KIND, Box::new(SoloMachine)),
+        ])
+    }
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.kinds.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 impl Clients {
+    pub(crate) fn of(kinds: Vec<(&'static str, Box<dyn LightClient>)>) -> Self {
+        Self { kinds }
+    }
+
     /// The name of the `number`-th client of a host: `KIND-N`, where the client state says the
     /// kind (ibc-go, `02-client/types/keys.go`, `FormatClientIdentifier`). Numbers count over all
     /// kinds.
-    pub(crate) fn name(client_state: &Any, number: u64) -> Result<ClientId, ClientError> {
+    pub(crate) fn name(&self, client_state: &Any, number: u64) -> Result<ClientId, ClientError> {
         let kind = match client_state.type_url.as_str() {
             tendermint::CLIENT_STATE => tendermint::KIND,
             solomachine::CLIENT_STATE => solomachine::KIND,
-            other => return Err(ClientError::UnknownKind { kind: error::excerpt(other) }),
+            other => other,
         };
+        self.kind_named(kind)?;
         Ok(ClientId::known(&format!("{kind}-{number}")))
     }
 
@@ -221,11 +240,22 @@ impl Clients {
     fn kind(&self, client: &ClientId) -> Result<&dyn LightClient, ClientError> {
         let (kind, number) = client.as_str().rsplit_once('-').unwrap_or((client.as_str(), ""));
         let digits = (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        match kind {
-            tendermint::KIND if digits => Ok(&self.tendermint),
-            solomachine::KIND if digits => Ok(&self.solo_machine),
-            _ => Err(ClientError::UnknownKind { kind: error::excerpt(kind) }),
-        }
+        self.kind_named(if digits { kind } else { client.as_str() })
+    }
+
+    fn kind_named(&self, kind: &str) -> Result<&dyn LightClient, ClientError> {
+        let found = self.kinds.iter().find(|(name, _)| *name == kind);
+        let unknown = || ClientError::UnknownKind { kind: error::excerpt(kind) };
+        found.map(|(_, kind)| &**kind).ok_or_else(unknown)
+    }
+
+    /// Checks that a client is active.
+    pub(crate) fn require_active(
+        &self,
+        store: &dyn ClientStore,
+        at: At,
+    ) -> Result<(), ClientError> {
+        active(self.kind(store.client())?, store, at)
     }
 }
 

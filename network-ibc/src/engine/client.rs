@@ -11,7 +11,7 @@ use super::{
     types::{Connection, client_id},
 };
 use crate::{
-    client::{Claim, ClientError, ClientStore, LightClient, Status, Updated},
+    client::{Claim, ClientStore, Updated},
     height::{At, Height, Timestamp},
     identifier::ClientId,
 };
@@ -31,12 +31,13 @@ pub(super) struct Proved<'a> {
 /// A client's part of the store.
 struct Part<'a, 'b> {
     stage: &'a mut Stage<'b>,
+    client: &'a ClientId,
     prefix: String,
 }
 
 impl<'a, 'b> Part<'a, 'b> {
-    fn new(stage: &'a mut Stage<'b>, client: &ClientId) -> Self {
-        Self { stage, prefix: format!("clients/{client}/") }
+    fn new(stage: &'a mut Stage<'b>, client: &'a ClientId) -> Self {
+        Self { stage, client, prefix: format!("clients/{client}/") }
     }
 
     fn key(&self, key: &[u8]) -> Vec<u8> {
@@ -51,6 +52,10 @@ impl<'a, 'b> Part<'a, 'b> {
 }
 
 impl ClientStore for Part<'_, '_> {
+    fn client(&self) -> &ClientId {
+        self.client
+    }
+
     fn get(&self, key: &str) -> Option<Bytes> {
         self.stage.get(&[&self.prefix, key].concat())
     }
@@ -81,19 +86,6 @@ impl ClientStore for Part<'_, '_> {
 }
 
 impl Engine {
-    /// The kind of a client, by its name without the number.
-    fn kind(&self, client: &ClientId) -> Result<&dyn LightClient, EngineError> {
-        let kind = client.as_str().rsplit_once('-').map_or("", |(kind, _)| kind);
-        self.kind_named(kind)
-    }
-
-    fn kind_named(&self, kind: &str) -> Result<&dyn LightClient, EngineError> {
-        let found = self.kinds.iter().find(|(name, _)| *name == kind);
-        found
-            .map(|(_, client)| &**client)
-            .ok_or_else(|| EngineError::ClientKind { kind: crate::error::excerpt(kind) })
-    }
-
     /// ibc-go `02-client/keeper/client.go`, `CreateClient`.
     pub(super) fn create_client(
         &self,
@@ -104,18 +96,9 @@ impl Engine {
         let missing = || EngineError::invalid("MsgCreateClient", "it lacks a state");
         let state = message.client_state.as_ref().ok_or_else(missing)?;
         let consensus = message.consensus_state.as_ref().ok_or_else(missing)?;
-        let kind = match state.type_url.as_str() {
-            "/ibc.lightclients.tendermint.v1.ClientState" => "07-tendermint",
-            "/ibc.lightclients.solomachine.v3.ClientState" => "06-solomachine",
-            other => other,
-        };
-        let light = self.kind_named(kind)?;
         let number = stage.next_number("nextClientSequence", 0);
-        let client = client_id(&format!("{kind}-{number}"))?;
-        light
-            .initialize(&mut Part::new(stage, &client), state, consensus, at)
-            .map_err(|source| refused(&client, source))?;
-        self.require_active(stage, &client, at)?;
+        let client = self.clients.name(state, number)?;
+        self.clients.create(&mut Part::new(stage, &client), state, consensus, at)?;
         Ok(Event::ClientCreated { client })
     }
 
@@ -131,25 +114,10 @@ impl Engine {
             .client_message
             .as_ref()
             .ok_or_else(|| EngineError::invalid("MsgUpdateClient", "it has no header"))?;
-        let light = self.kind(&client)?;
-        self.require_active(stage, &client, at)?;
-        let updated = light
-            .update(&mut Part::new(stage, &client), header, at)
-            .map_err(|source| refused(&client, source))?;
-        Ok(match updated {
+        Ok(match self.clients.update(&mut Part::new(stage, &client), header, at)? {
             Updated::Heights(heights) => Event::ClientUpdated { client, heights },
             Updated::Frozen => Event::ClientFrozen { client },
         })
-    }
-
-    pub(crate) fn client_status(
-        &self,
-        stage: &mut Stage<'_>,
-        client: &ClientId,
-        at: At,
-    ) -> Result<Status, EngineError> {
-        let light = self.kind(client)?;
-        light.status(&Part::new(stage, client), at).map_err(|source| refused(client, source))
     }
 
     pub(super) fn require_active(
@@ -158,12 +126,7 @@ impl Engine {
         client: &ClientId,
         at: At,
     ) -> Result<(), EngineError> {
-        let status = match self.client_status(stage, client, at)? {
-            Status::Active => return Ok(()),
-            Status::Expired => "expired",
-            Status::Frozen => "frozen",
-        };
-        Err(EngineError::ClientNotActive { client: client.to_string(), status })
+        Ok(self.clients.require_active(&Part::new(stage, client), at)?)
     }
 
     /// The newest height of the other side that is known here.
@@ -172,8 +135,7 @@ impl Engine {
         stage: &mut Stage<'_>,
         client: &ClientId,
     ) -> Result<Height, EngineError> {
-        let light = self.kind(client)?;
-        light.latest_height(&Part::new(stage, client)).map_err(|source| refused(client, source))
+        Ok(self.clients.latest_height(&Part::new(stage, client))?)
     }
 
     /// The other side's time at a height that is known here.
@@ -183,10 +145,7 @@ impl Engine {
         client: &ClientId,
         height: Height,
     ) -> Result<Timestamp, EngineError> {
-        let light = self.kind(client)?;
-        light
-            .timestamp_at(&Part::new(stage, client), height)
-            .map_err(|source| refused(client, source))
+        Ok(self.clients.timestamp_at(&Part::new(stage, client), height)?)
     }
 
     /// Checks what is claimed of the other side of a connection (ibc-go
@@ -199,9 +158,6 @@ impl Engine {
         delay: u64,
         at: At,
     ) -> Result<(), EngineError> {
-        let client = &connection.client;
-        let light = self.kind(client)?;
-        self.require_active(stage, client, at)?;
         let claim = Claim {
             height: proved.height,
             proof: proved.proof,
@@ -211,12 +167,6 @@ impl Engine {
             delay_time: delay,
             delay_blocks: delay.div_ceil(TIME_PER_BLOCK),
         };
-        light
-            .verify(&mut Part::new(stage, client), &claim, at)
-            .map_err(|source| refused(client, source))
+        Ok(self.clients.verify(&mut Part::new(stage, &connection.client), &claim, at)?)
     }
-}
-
-fn refused(client: &ClientId, source: ClientError) -> EngineError {
-    EngineError::Client { client: client.to_string(), source }
 }

@@ -35,31 +35,9 @@ pub enum EngineError {
         /// What it would have to be.
         wanted: &'static str,
     },
-    /// The client takes neither headers nor proofs.
-    #[error(
-        "client {client} is {status}: nothing can be proved with it; \
-         make a new client and a new hop"
-    )]
-    ClientNotActive {
-        /// The client.
-        client: String,
-        /// What it is: expired or frozen.
-        status: &'static str,
-    },
-    /// The client does not take it.
-    #[error("client {client} refuses: {source}")]
-    Client {
-        /// The client.
-        client: String,
-        /// Why.
-        source: ClientError,
-    },
-    /// A kind of client that this host has no code for.
-    #[error("no client of kind {kind:?} can be kept here: use 07-tendermint or 06-solomachine")]
-    ClientKind {
-        /// The kind.
-        kind: String,
-    },
+    /// A client does not take it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Both sides of a connection know no version in common, or it lacks a feature.
     #[error("no version of connections suits both sides: {reason}")]
     Version {

@@ -25,25 +25,20 @@ pub(crate) use packet::{Timeout, commit_acknowledgement, commit_packet};
 pub(crate) use stage::{Stage, Store, Writes};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet};
 
-use crate::{client::LightClient, height::At};
+use crate::{client::Clients, height::At};
 
 /// The name of the store that this host's proofs are of: its commitment prefix (ICS-023).
 pub(crate) const PREFIX: &[u8] = b"ibc";
 
 /// The rules, and the kinds of clients that they are applied with. All state is in a [`Store`].
+#[derive(Debug, Default)]
 pub(crate) struct Engine {
-    kinds: Vec<(&'static str, Box<dyn LightClient>)>,
-}
-
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.kinds.iter().map(|(name, _)| name)).finish()
-    }
+    clients: Clients,
 }
 
 impl Engine {
-    pub(crate) fn new(kinds: Vec<(&'static str, Box<dyn LightClient>)>) -> Self {
-        Self { kinds }
+    pub(crate) fn new(clients: Clients) -> Self {
+        Self { clients }
     }
 
     /// Handles a message of a relayer. What it writes is in `stage`, to be applied if this

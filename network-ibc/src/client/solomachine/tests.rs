@@ -26,7 +26,7 @@ impl Pair {
         let state = SoloState::new("hop", time(10)).unwrap();
         let clients = Clients::default();
         let (client_state, consensus_state) = signer.states(&state);
-        let mut store = Memory::new(Clients::name(&client_state, 0).unwrap().as_str());
+        let mut store = Memory::new(Clients::default().name(&client_state, 0).unwrap().as_str());
         let height = clients.create(&mut store, &client_state, &consensus_state, AT).unwrap();
         assert_eq!(height, Height::new(0, 1));
         Self { clients, store, signer, state }

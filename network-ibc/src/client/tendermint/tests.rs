@@ -131,10 +131,10 @@ fn the_same_header_twice_changes_nothing() {
 #[test]
 fn names_say_the_kind() {
     let state = read::any(&Chain::new("a").client_state(1));
-    assert_eq!(Clients::name(&state, 7).unwrap().as_str(), "07-tendermint-7");
+    assert_eq!(Clients::default().name(&state, 7).unwrap().as_str(), "07-tendermint-7");
     let other = ibc_proto::google::protobuf::Any { type_url: "/x".into(), value: Vec::new() };
     assert_eq!(
-        Clients::name(&other, 7).unwrap_err().to_string(),
+        Clients::default().name(&other, 7).unwrap_err().to_string(),
         "no client of kind /x is known here: make one of 07-tendermint or 06-solomachine"
     );
     for name in ["07-tendermint-", "07-tendermint-1x", "07-tendermint", "08-wasm-0", ""] {
@@ -264,7 +264,7 @@ fn an_expired_client_says_since_when_and_what_to_do() {
 #[test]
 fn old_states_are_dropped_one_an_update() {
     let mut known = Known::new();
-    known.clients.tendermint = Tendermint::keeping(4);
+    known.clients = Clients::of(vec![("07-tendermint", Box::new(Tendermint::keeping(4)))]);
     for number in 2..=20 {
         known.update(&Block::new(number, [2; 32]), number - 1).unwrap();
     }
