@@ -108,6 +108,33 @@ impl Quic {
         self
     }
 
+    /// Writes a log of each QUIC connection to a file of its own in this folder, which is made if
+    /// it is not there: in the format
+    /// [qlog](https://datatracker.ietf.org/doc/draft-ietf-quic-qlog-main-schema/) (JSON text
+    /// sequences), for tools such as [qvis](https://qvis.quictools.info). The names are
+    /// `TIME-PROCESS-NUMBER-dialed.sqlog` and `…-accepted.sqlog`; nothing is overwritten. Off by
+    /// default.
+    ///
+    /// For looking into something, and no more: each packet is a line of some 200 bytes, written
+    /// by the thread that handles it, and a connection has an open file and 8 KiB more of memory.
+    /// Nothing bounds or removes the files. A file is complete when its QUIC connection has
+    /// ended, which may be some seconds after the last connection over it. Where no file can be
+    /// written, a warning says so and the connection goes on without.
+    ///
+    /// A log has times, sizes and connection ids, and the other side's address; no keys and
+    /// nothing of the records. On Unix only its owner can read it.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    #[cfg(feature = "qlog")]
+    pub fn with_qlog(
+        mut self,
+        folder: impl Into<std::path::PathBuf>,
+    ) -> Result<Self, crate::QlogError> {
+        self.settings.qlog = Some(Arc::new(crate::qlog::Folder::new(folder.into())?));
+        Ok(self)
+    }
+
     /// Sets how many ports may share one socket. Default: 4,096.
     #[must_use]
     pub fn with_max_ports_per_socket(mut self, max: usize) -> Self {
@@ -199,7 +226,9 @@ impl Quic {
             Err(error) => return Err(error.into()),
         };
         let trust = listening.as_ref().map_or(trust, |listening| listening.trust);
-        Socket::bind(at, trust, listening, &self.settings).map_err(|error| told(error, wanted))
+        let identity = self.tls.identity();
+        Socket::bind(at, trust, listening, identity, &self.settings)
+            .map_err(|error| told(error, wanted))
     }
 }
 

@@ -171,7 +171,9 @@ impl Handshake<'_> {
         let crypto = QuicClientConfig::try_from(self.dialer.config.clone());
         let crypto = crypto.map_err(|error| Failure::Setup(Arc::new(error)))?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(self.settings.transport(self.limits));
+        let mut transport = self.settings.transport(self.limits);
+        self.settings.log(&mut transport, "dialed", address);
+        config.transport_config(Arc::new(transport));
         let name = self.dialer.name.to_str();
         let connecting = self.socket.quic.connect_with(config, address, &name);
         let connecting = connecting.map_err(|error| Failure::Setup(Arc::new(error)))?;

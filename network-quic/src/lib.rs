@@ -32,6 +32,9 @@ mod address;
 mod backend;
 mod dialing;
 mod listening;
+#[cfg(feature = "qlog")]
+mod qlog;
+mod reset;
 mod session;
 mod settings;
 mod socket;
@@ -40,4 +43,6 @@ mod unordered;
 
 pub use address::AddressError;
 pub use backend::Quic;
+#[cfg(feature = "qlog")]
+pub use qlog::QlogError;
 pub use settings::Congestion;

@@ -4,23 +4,24 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
 };
 
 use bytes::{Buf, Bytes};
 use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
 use network_tls::{Listening, Trust};
 use quinn::{
-    Incoming, RecvStream, SendStream, crypto::rustls::QuicServerConfig,
+    Connecting, ConnectionError, Incoming, crypto::rustls::QuicServerConfig,
     rustls::pki_types::CertificateDer,
 };
 use tokio::time::timeout;
 
 use crate::{
     address::{endpoint_of, priority},
-    session::{Lease, Session},
+    session::Session,
     settings::Settings,
     socket::Socket,
-    stream::{Purpose, ResetCode, Stream},
+    stream::{Arrived, Purpose, ResetCode, Stream, look_at},
     unordered,
 };
 
@@ -40,7 +41,8 @@ pub(crate) struct Taker {
     listening: Listening,
     acceptor: Acceptor,
     quic: quinn::Endpoint,
-    max_streams: u32,
+    config: quinn::ServerConfig,
+    settings: Settings,
     socket: std::sync::Weak<Socket>,
     in_progress: Mutex<InProgress>,
 }
@@ -101,18 +103,19 @@ pub(crate) fn listen(
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let limits = acceptor.limits();
     config
-        .transport_config(settings.transport(limits))
+        .transport_config(Arc::new(settings.transport(limits)))
         .max_incoming(limits.max_handshakes)
         .incoming_buffer_size_total(INCOMING_BYTES);
     socket.take_with(|| {
         let quic = socket.quic.clone();
-        quic.set_server_config(Some(config));
+        quic.set_server_config(Some(config.clone()));
         let taker = Taker {
             transport: socket.transport().clone(),
             listening,
             acceptor,
             quic,
-            max_streams: settings.max_streams,
+            config,
+            settings: settings.clone(),
             socket: Arc::downgrade(socket),
             in_progress: Mutex::default(),
         };
@@ -158,9 +161,21 @@ impl Taker {
         }
     }
 
+    fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
+        if !self.settings.logs() {
+            return incoming.accept();
+        }
+        // A log is part of the configuration.
+        let mut transport = self.settings.transport(self.acceptor.limits());
+        self.settings.log(&mut transport, "accepted", incoming.remote_address());
+        let mut config = self.config.clone();
+        config.transport_config(Arc::new(transport));
+        incoming.accept_with(Arc::new(config))
+    }
+
     async fn handshake(&self, incoming: Incoming) -> Result<(Arc<Session>, Arc<Socket>), String> {
         let limits = self.acceptor.limits();
-        let connection = timeout(limits.handshake_time, async { incoming.accept()?.await })
+        let connection = timeout(limits.handshake_time, async { self.accept(incoming)?.await })
             .await
             .map_err(|_| "its handshake took too long".to_owned())?
             .map_err(|error| format!("its handshake failed: {error}"))?;
@@ -170,7 +185,7 @@ impl Taker {
         let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
         let socket = self.socket.upgrade().ok_or("the socket is closed")?;
         let ip = connection.local_ip().unwrap_or(socket.address().ip());
-        let session = Session::new(connection, ip, peer, limits, self.max_streams);
+        let session = Session::new(connection, ip, peer, limits, self.settings.max_streams);
         let session = session.map_err(|error| error.to_string())?;
         if !socket.keep(&session, limits.max_connections) {
             session.connection().close(ResetCode::Refused.into(), b"no more connections");
@@ -257,33 +272,54 @@ impl Session {
             };
             // The QUIC connection has ended, and with it all that was on it.
             let Ok((send, recv)) = accepted else { return };
+            // Whoever opens streams without end leaves the worker to others as well.
+            tokio::task::coop::consume_budget().await;
+            let inbound = self.came_in();
+            let mut arrived = Arrived { send, recv, begun: Bytes::new(), inbound };
+            // What a stream is for has mostly come with it.
+            let purpose = match look_at(arrived.purpose()) {
+                Poll::Ready(Some(Purpose::Record)) => {
+                    if let Err(rest) = unordered::receive_now(self, arrived) {
+                        let session = self.clone();
+                        tokio::spawn(async move { unordered::receive(&session, rest).await });
+                    }
+                    continue;
+                }
+                Poll::Ready(purpose) => Some(purpose),
+                Poll::Pending => None,
+            };
             let Some(lease) = self.lease() else { continue };
             let (session, host, handshake) = (self.clone(), host.clone(), handshake.clone());
-            tokio::spawn(async move { session.take(send, recv, lease, host, handshake).await });
+            tokio::spawn(async move {
+                let purpose = match purpose {
+                    Some(purpose) => purpose,
+                    None => timeout(session.handshake_time(), arrived.purpose())
+                        .await
+                        .unwrap_or_default(),
+                };
+                match purpose {
+                    Some(Purpose::Record) => {
+                        // The connection that it belongs to has a lease.
+                        drop(lease);
+                        unordered::receive(&session, arrived).await;
+                    }
+                    purpose => {
+                        session
+                            .take(Stream::that_came(arrived, lease), purpose, host, handshake)
+                            .await
+                    }
+                }
+            });
         }
     }
 
     async fn take(
         self: Arc<Self>,
-        send: SendStream,
-        mut recv: RecvStream,
-        lease: Lease,
+        stream: Stream,
+        purpose: Option<Purpose>,
         host: Option<Arc<Host>>,
         first: FirstHandshake,
     ) {
-        let inbound = self.came_in();
-        let said = timeout(self.handshake_time(), recv.read_chunk(usize::MAX, true)).await;
-        let mut said = match said {
-            Ok(Ok(Some(chunk))) => chunk.bytes,
-            _ => Bytes::new(),
-        };
-        let purpose = said.try_get_u8().ok().and_then(Purpose::of);
-        if purpose == Some(Purpose::Record) {
-            // The connection that it belongs to has a lease.
-            drop(lease);
-            return unordered::receive(&self, send, recv, said, inbound).await;
-        }
-        let stream = Stream::new(send, recv, lease).that_came(said, inbound);
         // Whoever was dialed does not dial back, and other streams are for nothing known.
         let (Some(purpose), Some(host)) = (purpose, host) else {
             return stream.reset(ResetCode::Refused);
@@ -296,6 +332,17 @@ impl Session {
             Some(_counted) => Box::pin(host.take(&self, stream, purpose)).await,
             None => stream.reset(ResetCode::Refused),
         }
+    }
+}
+
+impl Arrived {
+    /// What it is for, once that has come; `None` if it is for nothing known.
+    ///
+    /// Cancel safe.
+    async fn purpose(&mut self) -> Option<Purpose> {
+        let chunk = self.recv.read_chunk(usize::MAX, true).await.ok()??;
+        self.begun = chunk.bytes;
+        self.begun.try_get_u8().ok().and_then(Purpose::of)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a program chooses, and what becomes of it in the terms of QUIC.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use network_core::Limits;
 use quinn::{IdleTimeout, TransportConfig, VarInt, congestion};
@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) socket_buffers: usize,
     pub(crate) max_streams: u32,
     pub(crate) max_ports_per_socket: usize,
+    #[cfg(feature = "qlog")]
+    pub(crate) qlog: Option<Arc<crate::qlog::Folder>>,
 }
 
 impl Default for Settings {
@@ -40,6 +42,8 @@ impl Default for Settings {
             socket_buffers: 4 << 20,
             max_streams: 4_096,
             max_ports_per_socket: 4_096,
+            #[cfg(feature = "qlog")]
+            qlog: None,
         }
     }
 }
@@ -50,8 +54,25 @@ impl Default for Settings {
 pub(crate) const FIRST_STREAMS: u32 = 32;
 
 impl Settings {
+    /// Whether each connection has a [log](Self::log).
+    pub(crate) fn logs(&self) -> bool {
+        #[cfg(feature = "qlog")]
+        return self.qlog.is_some();
+        #[cfg(not(feature = "qlog"))]
+        false
+    }
+
+    /// Has a connection logged, where they are to be.
+    #[cfg_attr(not(feature = "qlog"), expect(unused_variables))]
+    pub(crate) fn log(&self, transport: &mut TransportConfig, side: &str, remote: SocketAddr) {
+        #[cfg(feature = "qlog")]
+        if let Some(folder) = &self.qlog {
+            transport.qlog_stream(folder.log(side, remote));
+        }
+    }
+
     /// The limits of a network in the terms of RFC 9000 §18.2.
-    pub(crate) fn transport(&self, limits: &Limits) -> Arc<TransportConfig> {
+    pub(crate) fn transport(&self, limits: &Limits) -> TransportConfig {
         let mut transport = TransportConfig::default();
         // No more can be un-acked on a connection, so no more need be on its way; and a peer
         // that leaves out the first byte makes this side keep no more than that.
@@ -73,6 +94,6 @@ impl Settings {
                 transport.congestion_controller_factory(Arc::new(congestion::BbrConfig::default()))
             }
         };
-        Arc::new(transport)
+        transport
     }
 }

@@ -9,12 +9,12 @@ use std::{
 };
 
 use network_core::Endpoint;
-use network_tls::{Listening, Trust};
+use network_tls::{Identity, Listening, Trust};
 use quinn::{EndpointConfig, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
-use crate::{address::endpoint_of, dialing::Pool, session::Session, settings::Settings};
+use crate::{address::endpoint_of, dialing::Pool, reset, session::Session, settings::Settings};
 
 /// How long a socket may outlive its last port.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
@@ -45,16 +45,22 @@ struct State {
 
 impl Socket {
     /// Reserves an address; port 0 takes a free one. Needs a Tokio runtime.
+    ///
+    /// With an identity it resets the connections that an earlier process left at the address.
     pub(crate) fn bind(
         address: SocketAddr,
         trust: Trust,
         listening: Option<Listening>,
+        identity: Option<&Identity>,
         settings: &Settings,
     ) -> io::Result<Self> {
         let socket = udp(address, settings)?;
-        let config = EndpointConfig::default();
+        let address = socket.local_addr()?;
+        let mut config = EndpointConfig::default();
+        if let Some(identity) = identity {
+            reset::follow(&mut config, identity, address).map_err(io::Error::other)?;
+        }
         let quic = quinn::Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
-        let address = quic.local_addr()?;
         let transport = endpoint_of(address, trust).map_err(io::Error::other)?;
         let state = State { taking: refuse(&quic, listening.as_ref())?, ..State::default() };
         let (pool, state) = (Pool::default(), Mutex::new(state));

@@ -2,8 +2,8 @@
 
 use std::{
     io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -50,6 +50,15 @@ impl From<ResetCode> for quinn::VarInt {
     }
 }
 
+/// A stream that the other side has opened, as far as it was read.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+    pub(crate) begun: Bytes,
+    pub(crate) inbound: Inbound,
+}
+
 /// A stream, and with it a share in its QUIC connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -67,11 +76,12 @@ impl Stream {
         Self { send: Some(send), recv, begun: Bytes::new(), lease: Some(lease), _inbound: None }
     }
 
-    /// One that came in, of which some has been read.
-    pub(crate) fn that_came(mut self, begun: Bytes, inbound: Inbound) -> Self {
-        self.begun = begun;
-        self._inbound = Some(inbound);
-        self
+    pub(crate) fn that_came(arrived: Arrived, lease: Lease) -> Self {
+        let Arrived { send, recv, begun, inbound } = arrived;
+        let mut stream = Self::new(send, recv, lease);
+        stream.begun = begun;
+        stream._inbound = Some(inbound);
+        stream
     }
 
     /// Has what is written go before what other streams of the QUIC connection have that is of
@@ -184,6 +194,11 @@ impl AsyncWrite for Stream {
         let _ = self.send()?.finish();
         Poll::Ready(Ok(()))
     }
+}
+
+/// Polls a future once, and wakes nobody when it could go on.
+pub(crate) fn look_at<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn read_error(error: quinn::ReadError) -> io::Error {

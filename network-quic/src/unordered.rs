@@ -22,8 +22,10 @@ use std::{
     },
 };
 
-use network_core::{AckSink, Connection, MemoryShare, PortRevoked, RecordSink, stream::Agreed};
-use quinn::{SendStream, VarInt};
+use network_core::{
+    AckSink, Connection, MemoryShare, PortRevoked, RecordId, RecordSink, stream::Agreed,
+};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -133,6 +135,8 @@ struct State {
     /// under way.
     sent: u32,
     under_way: u32,
+    /// Records that are on their way, and whose answers the driver has yet to wait for.
+    begun: Vec<(RecordId, RecvStream)>,
     /// A record's stream broke: what became of it, nobody knows.
     lost: bool,
     /// The other side has ended a stream without an answer.
@@ -227,6 +231,7 @@ pub(crate) fn open(
             session: Some(expected.session.clone()),
             sent: 0,
             under_way: 0,
+            begun: Vec::new(),
             lost: false,
             unanswered: false,
             recalls: HashMap::new(),
@@ -259,4 +264,4 @@ pub(crate) fn open(
     Ok(connection)
 }
 
-pub(crate) use inbound::receive;
+pub(crate) use inbound::{receive, receive_now};

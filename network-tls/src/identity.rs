@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use ed25519::{
     KeypairBytes,
     pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, spki::der::pem::LineEnding},
@@ -184,6 +185,26 @@ impl Identity {
     /// What others know this node by.
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id
+    }
+
+    /// Derives a secret for another use, and writes it to `key`: HKDF with SHA-256 (RFC 5869) of
+    /// this key, with `label` as the salt and `context` as what it is for. It is the same each
+    /// time, another one for each label and context, and tells nothing of this key. Wipe it when
+    /// it is not needed any more.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn derive_key(
+        &self,
+        label: &str,
+        context: &[u8],
+        key: &mut [u8; 32],
+    ) -> Result<(), IdentityError> {
+        let both = Zeroizing::new(self.pair()?.to_bytes());
+        let secret = Salt::new(HKDF_SHA256, label.as_bytes()).extract(both.as_slice());
+        let context = [context];
+        let expanded = secret.expand(&context, HKDF_SHA256);
+        expanded.and_then(|expanded| expanded.fill(key)).map_err(unusable)
     }
 
     pub(crate) fn keypair(&self) -> &Keypair {

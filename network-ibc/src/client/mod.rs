@@ -240,7 +240,10 @@ impl Clients {
     fn kind(&self, client: &ClientId) -> Result<&dyn LightClient, ClientError> {
         let (kind, number) = client.as_str().rsplit_once('-').unwrap_or((client.as_str(), ""));
         let digits = (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        self.kind_named(if digits { kind } else { client.as_str() })
+        if !digits {
+            return Err(ClientError::UnknownKind { kind: error::excerpt(kind) });
+        }
+        self.kind_named(kind)
     }
 
     fn kind_named(&self, kind: &str) -> Result<&dyn LightClient, ClientError> {

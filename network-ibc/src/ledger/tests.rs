@@ -145,7 +145,7 @@ fn the_tree_holds_what_was_set_and_stays_shallow() {
             tree.commit();
         }
         assert_eq!(tree.len(), model.len() as u64);
-        check(tree.root(), version);
+        check(tree.root());
     }
     for key in 0..5_000_u64 {
         let key = key.to_be_bytes();
@@ -159,13 +159,13 @@ fn the_tree_holds_what_was_set_and_stays_shallow() {
 
 /// Heights differ by one at most, keys are in order, and versions and sizes are what they have to
 /// be. Gives the least key, the greatest, and the height.
-fn check(root: Option<&std::sync::Arc<tree::Node>>, version: u64) {
-    fn walk(node: &tree::Node, version: u64) -> (Vec<u8>, Vec<u8>, u32, u64) {
+fn check(root: Option<&std::sync::Arc<tree::Node>>) {
+    fn walk(node: &tree::Node) -> (Vec<u8>, Vec<u8>, u32, u64) {
         let Some((left, right)) = node.children() else {
             return (node.key().to_vec(), node.key().to_vec(), 0, 1);
         };
-        let (least, end, left_height, left_size) = walk(left, version);
-        let (start, greatest, right_height, right_size) = walk(right, version);
+        let (least, end, left_height, left_size) = walk(left);
+        let (start, greatest, right_height, right_size) = walk(right);
         assert!(end < start && node.key() == start, "the key is the least on the right");
         assert!(left_height.abs_diff(right_height) <= 1, "{left_height} beside {right_height}");
         let (height, size) = (1 + left_height.max(right_height), left_size + right_size);
@@ -173,7 +173,7 @@ fn check(root: Option<&std::sync::Arc<tree::Node>>, version: u64) {
         assert_eq!(u32::from(header.as_slice()[0]), height << 1);
         (least, greatest, height, size)
     }
-    root.map(|root| walk(root, version));
+    root.map(|root| walk(root));
 }
 
 #[test]

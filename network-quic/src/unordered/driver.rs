@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use network_core::{
     CloseReason, Delivery, Limits, LinkEvents,
     wire::{CloseCode, Closing, Frame, FrameLimits, Output, decode},
@@ -19,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Expected, Shared};
+use super::{Expected, Shared, outbound};
 use crate::stream::Stream;
 
 /// No frame of a control stream carries a payload, but for the text of a close.
@@ -116,11 +117,19 @@ impl Driver {
         events: &mut LinkEvents,
     ) -> End {
         let mut clock = pin!(sleep_until(self.tick));
+        // Here, and not in a task each: what comes together is then looked at in one turn.
+        let mut answers = FuturesUnordered::new();
         loop {
             if let Err(reason) = self.take_frames(events) {
                 return self.broken(reason, writing).await;
             }
-            let fault = self.shared.lock().fault.take();
+            let (fault, begun) = {
+                let mut state = self.shared.lock();
+                (state.fault.take(), mem::take(&mut state.begun))
+            };
+            for (id, answer) in begun {
+                answers.push(outbound::finish(self.shared.clone(), id, answer));
+            }
             if let Some(reason) = fault {
                 return self.broken(reason, writing).await;
             }
@@ -166,6 +175,7 @@ impl Driver {
                 }
                 () = shared.changed.notified() => {}
                 () = poll_fn(|cx| {
+                    while let Poll::Ready(Some(())) = answers.poll_next_unpin(cx) {}
                     let _ = events.poll(cx);
                     // Wakes this task when the rest has been handed out.
                     if self.told && !self.said_done && events.poll_drained(cx).is_ready() {
@@ -283,7 +293,7 @@ impl Driver {
             self.shared.fault("a record's stream that ends without an answer");
         }
         self.heard |= self.shared.heard.swap(false, Ordering::Relaxed);
-        if std::mem::take(&mut self.heard) {
+        if mem::take(&mut self.heard) {
             self.silence = Duration::ZERO;
         } else {
             self.silence += self.limits.keepalive_time;

@@ -5,24 +5,45 @@ use std::sync::Arc;
 use network_core::{Answer, CloseReason, Link, Record, RecordId, Unsent};
 use tokio::sync::oneshot;
 
-use super::{Shared, inbound, outbound};
+use super::{
+    Shared, inbound,
+    outbound::{self, Begun},
+};
 
 #[derive(Debug)]
 pub(super) struct UnorderedLink(pub(super) Arc<Shared>);
 
 impl Link for UnorderedLink {
     fn submit(&self, id: RecordId, record: Record) -> Result<(), Unsent> {
-        let (recall, recalled) = oneshot::channel();
-        {
-            let mut state = self.0.lock();
+        let shared = &self.0;
+        let (session, others_wait) = {
+            let mut state = shared.lock();
             if state.shut {
                 return Err(Unsent);
             }
             state.sent = state.sent.wrapping_add(1);
             state.under_way += 1;
-            state.recalls.insert(id.0, recall);
+            (state.session.clone(), !state.recalls.is_empty())
+        };
+        let begun = match session {
+            // No record goes before those that wait for room.
+            Some(session) if !others_wait => outbound::begin(shared, &session, record.payload),
+            _ => Begun::Not(record.payload),
+        };
+        if let Begun::Wholly(answer) = begun {
+            let first = {
+                let mut state = shared.lock();
+                state.begun.push((id, answer));
+                state.begun.len() == 1
+            };
+            if first {
+                shared.changed.notify_one();
+            }
+            return Ok(());
         }
-        tokio::spawn(outbound::send(self.0.clone(), id, record.payload, recalled));
+        let (recall, recalled) = oneshot::channel();
+        shared.lock().recalls.insert(id.0, recall);
+        tokio::spawn(outbound::send(shared.clone(), id, begun, recalled));
         Ok(())
     }
 

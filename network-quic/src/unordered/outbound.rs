@@ -1,14 +1,22 @@
 //! A record on its way out, and its answer.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{
+    io,
+    pin::pin,
+    sync::{Arc, MutexGuard},
+    task::Poll,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use network_core::{Answer, RecordId, Refusal};
-use quinn::RecvStream;
+use quinn::{RecvStream, SendStream};
 use tokio::sync::oneshot;
 
-use super::{AnswerKind, CALLED_BACK, Shared};
-use crate::stream::Purpose;
+use super::{AnswerKind, CALLED_BACK, Shared, State};
+use crate::{
+    session::Session,
+    stream::{Purpose, look_at},
+};
 
 /// What became of a record.
 enum Fate {
@@ -23,34 +31,67 @@ enum Fate {
     Fault(&'static str),
 }
 
-/// Sends a record, and reports its answer. Where nobody waits for that any more while the record
-/// waits for room, it is called back.
+/// How far a record has come.
+pub(super) enum Begun {
+    /// It has no stream yet.
+    Not(Bytes),
+    /// Some of it is left to be written.
+    Partly(SendStream, RecvStream, [Bytes; 2]),
+    /// All of it is on its way, and its stream is finished.
+    Wholly(RecvStream),
+}
+
+/// Writes as much of a record as goes without waiting: mostly all.
+///
+/// Here, and not in a task: the records that one task sends in one go then leave in the same
+/// packets, which is worth a quarter of the speed.
+pub(super) fn begin(shared: &Shared, session: &Session, payload: Bytes) -> Begun {
+    let Poll::Ready(Ok((mut send, recv))) = look_at(session.connection().open_bi()) else {
+        return Begun::Not(payload);
+    };
+    let mut said = prepare(shared, &send, payload);
+    match look_at(send.write_all_chunks(&mut said)) {
+        Poll::Ready(Ok(())) => {
+            // Not finished before, and not reset.
+            let _ = send.finish();
+            Begun::Wholly(recv)
+        }
+        // Where it failed, it fails again, and that is told then.
+        _ => Begun::Partly(send, recv, said),
+    }
+}
+
+fn prepare(shared: &Shared, send: &SendStream, payload: Bytes) -> [Bytes; 2] {
+    if shared.priority != 0 {
+        // It is open: nothing was reset.
+        let _ = send.set_priority(shared.priority);
+    }
+    let mut head = BytesMut::with_capacity(9);
+    head.put_u8(Purpose::Record as u8);
+    head.put_u64_le(shared.control);
+    [head.freeze(), payload]
+}
+
+/// Reports the answer to a record that is on its way.
+pub(super) async fn finish(shared: Arc<Shared>, id: RecordId, mut recv: RecvStream) {
+    let fate = read_answer(&shared, &mut recv).await.unwrap_or(Fate::Lost);
+    let mut state = report(&shared, id, fate);
+    state.under_way -= 1;
+    shared.came(state);
+}
+
+/// Sends the rest of a record, and reports its answer. Where nobody waits for that any more while
+/// the record waits for room, it is called back.
 pub(super) async fn send(
     shared: Arc<Shared>,
     id: RecordId,
-    payload: Bytes,
+    begun: Begun,
     recalled: oneshot::Receiver<()>,
 ) {
-    let fate = exchange(&shared, payload, recalled).await.unwrap_or(Fate::Lost);
-    let (mut lost, mut unanswered, mut called_back) = (false, false, false);
-    // Before it counts as done: what has no answer then is taken to be delivered. Each record has
-    // one task, and so one answer.
-    match fate {
-        Fate::Answered(answer) => {
-            let _ = shared.acks.answer(id, answer);
-        }
-        Fate::CalledBack => {
-            called_back = true;
-            let _ = shared.acks.answer(id, Answer::Discarded);
-        }
-        Fate::Fault(violation) => shared.fault(violation),
-        Fate::Unanswered => unanswered = true,
-        Fate::Lost => lost = true,
-    }
-    let mut state = shared.lock();
+    let fate = exchange(&shared, begun, recalled).await.unwrap_or(Fate::Lost);
+    let called_back = matches!(fate, Fate::CalledBack);
+    let mut state = report(&shared, id, fate);
     state.under_way -= 1;
-    state.lost |= lost;
-    state.unanswered |= unanswered;
     if called_back {
         state.sent = state.sent.wrapping_sub(1);
     }
@@ -60,28 +101,49 @@ pub(super) async fn send(
     shared.came(state);
 }
 
+/// Tells what became of a record, before it counts as done: what has no answer then is taken to
+/// be delivered. Each record has one task, and so one answer.
+fn report(shared: &Shared, id: RecordId, fate: Fate) -> MutexGuard<'_, State> {
+    let (mut lost, mut unanswered) = (false, false);
+    match fate {
+        Fate::Answered(answer) => {
+            let _ = shared.acks.answer(id, answer);
+        }
+        Fate::CalledBack => {
+            let _ = shared.acks.answer(id, Answer::Discarded);
+        }
+        Fate::Fault(violation) => shared.fault(violation),
+        Fate::Unanswered => unanswered = true,
+        Fate::Lost => lost = true,
+    }
+    let mut state = shared.lock();
+    state.lost |= lost;
+    state.unanswered |= unanswered;
+    state
+}
+
 async fn exchange(
     shared: &Shared,
-    payload: Bytes,
+    begun: Begun,
     recalled: oneshot::Receiver<()>,
 ) -> io::Result<Fate> {
-    // Biased: what need not wait is on its way, whether or not somebody waits for its answer.
     let session = shared.lock().session.clone().ok_or(io::ErrorKind::NotConnected)?;
-    let opening = session.connection().open_bi();
     let mut recalled = pin!(recalled);
-    let (mut send, mut recv) = tokio::select! {
-        biased;
-        opened = opening => opened?,
-        Ok(()) = &mut recalled => return Ok(Fate::CalledBack),
+    let (mut send, mut recv, mut said) = match begun {
+        Begun::Wholly(mut recv) => return read_answer(shared, &mut recv).await,
+        Begun::Partly(send, recv, said) => (send, recv, said),
+        Begun::Not(payload) => {
+            // Biased: what need not wait is on its way, whether or not somebody waits for its
+            // answer.
+            let (send, recv) = tokio::select! {
+                biased;
+                opened = session.connection().open_bi() => opened?,
+                Ok(()) = &mut recalled => return Ok(Fate::CalledBack),
+            };
+            let said = prepare(shared, &send, payload);
+            (send, recv, said)
+        }
     };
-    if shared.priority != 0 {
-        // It is open: nothing was reset.
-        let _ = send.set_priority(shared.priority);
-    }
-    let mut head = BytesMut::with_capacity(9);
-    head.put_u8(Purpose::Record as u8);
-    head.put_u64_le(shared.control);
-    let mut said = [head.freeze(), payload];
     let written = tokio::select! {
         biased;
         // Where it fails, the other side wants no more of it, and says why.
