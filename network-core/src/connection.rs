@@ -158,6 +158,9 @@ impl Connection {
             .map_err(|_| timed_out(Delivery::NotDelivered))??;
         self.0.submit(id, Record { payload: record, timeout: options.timeout })?;
         let ack = Ack::of_sender(&self.0, id);
+        if self.info().proves_timeouts {
+            return ack.await;
+        }
         timeout_at(deadline, ack).await.map_err(|_| timed_out(Delivery::Unknown))?
     }
 
@@ -267,6 +270,9 @@ impl Connection {
         let max = self.max_record_len();
         if len > max {
             return Err(SendError::TooLarge { len, max });
+        }
+        if len == 0 && self.info().no_empty_records {
+            return Err(SendError::Empty);
         }
         let window = self.0.shared().window();
         Ok(Opening::new(window, len as u32, send))

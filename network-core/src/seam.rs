@@ -77,7 +77,8 @@ pub struct Record {
 pub struct Capabilities {
     /// Records arrive in the order in which they were sent.
     pub ordered: bool,
-    /// A record that is not acked in time is proved undelivered, by the backend itself.
+    /// A record that is not acked in time is proved undelivered, by the backend itself. Its
+    /// links say so too: [`LinkInfo::proves_timeouts`].
     pub proves_timeouts: bool,
     /// After a close the delivery of every record is known, as long as the transport lasts.
     pub proves_delivery: bool,
@@ -253,6 +254,11 @@ pub struct LinkInfo {
     pub peer: Option<Box<Peer>>,
     /// Whom to ask about the path, if the transport knows of it.
     pub path: Option<Arc<dyn Path>>,
+    /// Records have at least one byte: the transport knows no empty ones.
+    pub no_empty_records: bool,
+    /// The backend watches the deadlines of records itself, and proves that they passed
+    /// ([`AckSink::timed_out`]); core watches none once a record was submitted.
+    pub proves_timeouts: bool,
 }
 
 /// Knows of the path below a connection. What it is made of should not outlive that: handles of a
@@ -274,6 +280,8 @@ impl LinkInfo {
             window_bytes: limits.window_bytes,
             peer: None,
             path: None,
+            no_empty_records: false,
+            proves_timeouts: false,
         }
     }
 
@@ -406,6 +414,15 @@ impl AckSink {
     /// The record is not un-acked: on a wire, the peer broke the protocol.
     pub fn answer(&self, id: RecordId, answer: Answer) -> Result<(), StaleAck> {
         self.answers([(id, answer)])
+    }
+
+    /// Reports that a record's time, `after` its submit, has passed, and that it is proved that
+    /// no handler has seen it or will see it ([`LinkInfo::proves_timeouts`]).
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn timed_out(&self, id: RecordId, after: Duration) -> Result<(), StaleAck> {
+        self.0.window().time_out(id, after)
     }
 
     /// How many records are un-acked. After a close the number only falls.
