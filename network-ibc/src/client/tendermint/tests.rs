@@ -418,6 +418,8 @@ fn what_ibc_go_proves_is_taken() {
         let value = response["value"].as_str().map(|_| base64(&response["value"]));
         let claim = claim(number, &proof, &path, value.as_deref());
         clients.verify(&mut store, &claim, at).unwrap();
+        let app_hash = hex(&header["app_hash"]);
+        assert_eq!(quick::proves(&app_hash, &claim, 128), claim.value.is_some());
         let other = Claim { value: Some(b"other"), ..claim };
         clients.verify(&mut store, &other, at).unwrap_err();
     }
