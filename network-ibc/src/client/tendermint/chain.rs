@@ -75,11 +75,15 @@ impl Chain {
 
     /// A chain whose validators have keys made of these bytes, and powers 10, 11, and so on.
     pub(super) fn with_keys(id: &str, seeds: &[u8]) -> Self {
+        Self::with_seeds(id, seeds.iter().map(|seed| vec![*seed; 32]))
+    }
+
+    /// The same of whole seeds.
+    pub(super) fn with_seeds(id: &str, seeds: impl Iterator<Item = Vec<u8>>) -> Self {
         let mut keyed: Vec<_> = seeds
-            .iter()
             .zip(10_u32..)
             .map(|(seed, power)| {
-                let key = Ed25519KeyPair::from_seed_unchecked(&[*seed; 32]).unwrap();
+                let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
                 let public = key.public_key().as_ref().to_vec();
                 let public = tendermint::PublicKey::from_raw_ed25519(&public).unwrap();
                 (validator::Info::new(public, power.into()), key)

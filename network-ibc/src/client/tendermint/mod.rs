@@ -11,6 +11,7 @@
 
 mod header;
 mod proof;
+mod quick;
 mod state;
 
 use bytes::Bytes;

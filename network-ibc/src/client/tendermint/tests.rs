@@ -14,7 +14,11 @@ use super::{
     state::{self, revision},
     *,
 };
-use crate::height::{Height, Timestamp};
+use crate::{
+    engine::Writes,
+    height::{Height, Timestamp},
+    ledger::{Ledger, LedgerKey, Trust},
+};
 
 /// A client of a chain that knows its block 1.
 pub(super) struct Known {
@@ -418,9 +422,64 @@ fn what_ibc_go_proves_is_taken() {
         let value = response["value"].as_str().map(|_| base64(&response["value"]));
         let claim = claim(number, &proof, &path, value.as_deref());
         clients.verify(&mut store, &claim, at).unwrap();
+        let app_hash = hex(&header["app_hash"]);
+        assert_eq!(quick::proves(&app_hash, &claim, 128), claim.value.is_some());
         let other = Claim { value: Some(b"other"), ..claim };
         clients.verify(&mut store, &other, at).unwrap_err();
     }
+}
+
+/// The headers and proofs of this crate's own hosts, whose trees turn and whose nodes have many
+/// versions.
+#[test]
+fn a_host_believes_another() {
+    let key = LedgerKey::from_seed(&[3; 32]).unwrap();
+    let mut ledger = Ledger::in_memory(key, "host-3", 4).unwrap();
+    let time = |block: u64| Timestamp::from_nanos(START + block * SECOND / 500);
+    let first = ledger.commit(time(0)).unwrap().height;
+    let (state, consensus) = ledger.client_of(first, &Trust::default()).unwrap();
+    let clients = Clients::default();
+    let mut store = Memory::new("07-tendermint-0");
+    clients.create(&mut store, &state, &consensus, at(0)).unwrap();
+
+    let path = |n: u64| format!("receipts/ports/p/channels/c/sequences/{n}");
+    let mut trusted = first;
+    let mut next = 0;
+    for block in 1..1_500 {
+        let mut writes = Writes::default();
+        for _ in 0..block % 7 {
+            writes.provable.insert(path(next), Some(Bytes::from(next.to_string())));
+            // Each third is gone again, after a while.
+            if next % 3 == 0 && next >= 300 {
+                writes.provable.insert(path(next - 300), None);
+            }
+            next += 1;
+        }
+        ledger.apply(writes);
+        let height = ledger.commit(time(block)).unwrap().height;
+        let header = ledger.header(height, trusted).unwrap();
+        assert_eq!(
+            clients.update(&mut store, &header, at(block / 500)).unwrap(),
+            Updated::Heights(vec![height])
+        );
+        trusted = height;
+        let root = state::consensus(&store, height).unwrap().unwrap().root;
+        for n in [next.saturating_sub(1), next / 2, next * 7 % 400, next + 5] {
+            let proof = ledger.prove(&path(n), height).unwrap();
+            let path = path(n);
+            let is_there = n < next && !(n % 3 == 0 && n + 300 < next);
+            let value = is_there.then(|| n.to_string());
+            let value = value.as_ref().map(String::as_bytes);
+            let claim = Claim { height, ..claim(0, &proof, &path, value) };
+            clients.verify(&mut store, &claim, at(3)).unwrap();
+            assert_eq!(quick::proves(&root, &claim, 128), is_there);
+            let other = Claim { value: Some(b"other"), ..claim };
+            clients.verify(&mut store, &other, at(3)).unwrap_err();
+        }
+    }
+    let client = Client::get(&store).unwrap();
+    assert_eq!(client.count, KEEP);
+    assert_eq!(store.private.len(), 1 + KEEP as usize);
 }
 
 #[test]
@@ -465,6 +524,18 @@ fn how_long_it_takes() {
         known.clients.update(&mut known.store, header, at(5_000)).unwrap();
     }
     println!("update, over others: {:?}", start.elapsed() / 1_000);
+
+    // As much work as one header can make, all for nothing: the trusted set has not signed.
+    let mut known = Known::new();
+    let strange =
+        Chain::with_seeds("hosta-0", (1_000..1_512_u16).map(|n| [n.to_be_bytes(); 16].concat()));
+    let mut header = strange.raw_header(&Block::new(9, [2; 32]), 1);
+    header.trusted_validators =
+        known.chain.raw_header(&Block::new(9, [2; 32]), 1).trusted_validators;
+    let header = read::any(&header);
+    let start = std::time::Instant::now();
+    known.clients.update(&mut known.store, &header, at(9)).unwrap_err();
+    println!("512 strangers, {} bytes: {:?}", header.value.len(), start.elapsed());
 }
 
 fn hex(value: &Value) -> Vec<u8> {
