@@ -18,22 +18,19 @@
 
 mod address;
 #[cfg(feature = "host")]
-#[allow(dead_code, reason = "not all is used yet")]
 mod client;
 #[cfg(feature = "host")]
-#[allow(dead_code, unused_imports, reason = "not all is used yet")]
 mod engine;
 mod error;
 #[cfg(feature = "host")]
-#[allow(dead_code, reason = "not all is used yet")]
 mod height;
+#[cfg(feature = "host")]
+mod host;
 mod identifier;
 mod interchain;
 #[cfg(feature = "host")]
-#[allow(dead_code, reason = "not all is used yet")]
 mod ledger;
 #[cfg(feature = "host")]
-#[allow(dead_code, reason = "not all is used yet")]
 mod path;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
@@ -44,6 +41,8 @@ pub use engine::EngineError;
 pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};
+#[cfg(feature = "host")]
+pub use host::{Hop, HopError, Host, HostError};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
 #[cfg(feature = "host")]

@@ -21,6 +21,13 @@ pub(crate) fn channel(port: &PortId, channel: &ChannelId) -> String {
     format!("channelEnds/ports/{port}/channels/{channel}")
 }
 
+/// The port and the channel of such a key.
+pub(crate) fn read_channel(key: &[u8]) -> Option<(PortId, ChannelId)> {
+    let rest = std::str::from_utf8(key).ok()?.strip_prefix("channelEnds/ports/")?;
+    let (port, channel) = rest.split_once("/channels/")?;
+    Some((PortId::known(port), ChannelId::known(channel)))
+}
+
 pub(crate) fn next_sequence_send(port: &PortId, channel: &ChannelId) -> String {
     format!("nextSequenceSend/ports/{port}/channels/{channel}")
 }

@@ -33,7 +33,7 @@ impl Verifier for Ed25519 {
 }
 
 /// Whether `signature` is one of `message` by `key`.
-pub(super) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
+pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     if quick(key, message, signature) {
         return true;
     }

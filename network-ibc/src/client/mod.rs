@@ -15,6 +15,7 @@ mod tendermint;
 use bytes::Bytes;
 use ibc_proto::google::protobuf::Any;
 
+pub(crate) use ed25519::verify as verify_ed25519;
 pub use error::ClientError;
 
 #[allow(unused_imports, reason = "the engine and the relayer use them")]

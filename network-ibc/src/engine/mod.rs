@@ -22,8 +22,8 @@ pub use error::EngineError;
 pub(crate) use event::{ChannelAttempt, Event};
 pub(crate) use message::Message;
 pub(crate) use packet::{Timeout, commit_acknowledgement, commit_packet};
-pub(crate) use stage::{Stage, Store, Writes};
-pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet};
+pub(crate) use stage::{Stage, Store, Writes, number};
+pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};
 
 use crate::{client::Clients, height::At};
 

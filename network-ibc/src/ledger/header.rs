@@ -1,7 +1,7 @@
 //! The headers of a chain with one validator, this host (CometBFT specification, "Data
 //! structures").
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ibc_proto::{
@@ -52,6 +52,18 @@ impl LedgerKey {
         Ok(Self(pair))
     }
 
+    /// A new key.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn generate() -> Result<Self, LedgerError> {
+        Ok(Self(Ed25519KeyPair::generate().map_err(|_| LedgerError::Key)?))
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
@@ -73,7 +85,7 @@ impl std::fmt::Debug for LedgerKey {
 
 /// Makes the headers of one chain.
 pub(super) struct Signer {
-    key: LedgerKey,
+    key: Arc<LedgerKey>,
     chain: tendermint::chain::Id,
     revision: u64,
     validators: ValidatorSet,
@@ -88,6 +100,12 @@ impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signer").field("chain", &self.chain).field("key", &self.key).finish()
     }
+}
+
+/// Whether a text can be the id of a chain.
+pub(crate) fn valid_chain(chain: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_CHAIN_ID).contains(&chain.len()) && chain.bytes().all(valid)
 }
 
 /// The revision in the id of a chain: the number behind its last dash, if that is one without
@@ -118,8 +136,8 @@ pub(super) fn time(time: Timestamp) -> Result<Time, LedgerError> {
 }
 
 impl Signer {
-    pub(super) fn new(key: LedgerKey, chain: &str) -> Result<Self, LedgerError> {
-        if chain.is_empty() || chain.len() > MAX_CHAIN_ID {
+    pub(super) fn new(key: Arc<LedgerKey>, chain: &str) -> Result<Self, LedgerError> {
+        if !valid_chain(chain) {
             return Err(LedgerError::ChainId { id: crate::error::excerpt(chain) });
         }
         let id = chain.parse();

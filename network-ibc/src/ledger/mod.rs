@@ -17,6 +17,7 @@ mod tree;
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use prost::Message;
 use tendermint_proto::v0_38::types::SignedHeader;
 
 pub use error::LedgerError;
+pub(crate) use header::valid_chain;
 pub use header::{LedgerKey, Trust};
 
 use self::{
@@ -35,6 +37,8 @@ use self::{
 use crate::{
     engine,
     height::{At, Height, Timestamp},
+    identifier::{ChannelId, PortId},
+    path,
 };
 
 /// Where the state of the signer is, in the ledger's own space.
@@ -103,7 +107,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// A ledger that ends with this value.
     pub(crate) fn in_memory(
-        key: LedgerKey,
+        key: Arc<LedgerKey>,
         chain: &str,
         kept_blocks: usize,
     ) -> Result<Self, LedgerError> {
@@ -115,7 +119,7 @@ impl Ledger {
     #[cfg(feature = "durable")]
     pub(crate) fn open(
         path: &std::path::Path,
-        key: LedgerKey,
+        key: Arc<LedgerKey>,
         chain: &str,
         kept_blocks: usize,
     ) -> Result<Self, LedgerError> {
@@ -124,7 +128,7 @@ impl Ledger {
 
     fn over(
         store: Box<dyn Store>,
-        key: LedgerKey,
+        key: Arc<LedgerKey>,
         chain: &str,
         kept_blocks: usize,
     ) -> Result<Self, LedgerError> {
@@ -316,6 +320,26 @@ impl Ledger {
             self.signer.client_state(height, trust),
             self.signer.consensus_state(block.time, &block.app_hash),
         ))
+    }
+
+    /// All channels, whatever their state.
+    pub(crate) fn channels(&self) -> Vec<(PortId, ChannelId, engine::Channel)> {
+        const PREFIX: &[u8] = b"channelEnds/";
+        let mut channels = Vec::new();
+        let mut from = PREFIX.to_vec();
+        while let Some((key, value)) = self.tree.next(&from) {
+            if !key.starts_with(PREFIX) {
+                break;
+            }
+            from = [key, &[0]].concat();
+            let (Some((port, id)), Ok(channel)) =
+                (path::read_channel(key), engine::Channel::decode(value))
+            else {
+                continue;
+            };
+            channels.push((port, id, channel));
+        }
+        channels
     }
 
     /// The id of the chain that this is.

@@ -17,8 +17,8 @@ use crate::engine::Store as _;
 
 const SEED: [u8; 32] = [7; 32];
 
-fn key() -> LedgerKey {
-    LedgerKey::from_seed(&SEED).unwrap()
+fn key() -> Arc<LedgerKey> {
+    Arc::new(LedgerKey::from_seed(&SEED).unwrap())
 }
 
 fn nanos(nanos: u64) -> Timestamp {
@@ -347,7 +347,7 @@ mod on_disk {
         let error = Ledger::open(folder.path(), key(), "host", 8).unwrap_err();
         assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
         drop(ledger);
-        let other = LedgerKey::from_seed(&[8; 32]).unwrap();
+        let other = Arc::new(LedgerKey::from_seed(&[8; 32]).unwrap());
         for (key, chain) in [(other, "host"), (key(), "guest")] {
             let error = Ledger::open(folder.path(), key, chain, 8).unwrap_err();
             assert!(matches!(error, LedgerError::Other { .. }), "{error}");

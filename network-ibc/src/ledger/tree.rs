@@ -303,6 +303,26 @@ impl Tree {
         if *node.key == *key { node.value() } else { None }
     }
 
+    /// The first key at or after `from`, and its value.
+    pub(super) fn next(&self, from: &[u8]) -> Option<(&[u8], &Bytes)> {
+        let (mut node, mut after) = (self.root.as_ref()?, None);
+        while let Some((left, right)) = node.children() {
+            if *from < *node.key {
+                after = Some(right);
+                node = left;
+            } else {
+                node = right;
+            }
+        }
+        if *node.key < *from {
+            node = after?;
+            while let Some((left, _)) = node.children() {
+                node = left;
+            }
+        }
+        Some((node.key(), node.value()?))
+    }
+
     /// The root's hash, after all hashes that are missing were made.
     pub(super) fn commit(&mut self) -> Option<Hash> {
         self.root.as_mut().map(rehash)

@@ -433,7 +433,7 @@ fn what_ibc_go_proves_is_taken() {
 /// versions.
 #[test]
 fn a_host_believes_another() {
-    let key = LedgerKey::from_seed(&[3; 32]).unwrap();
+    let key = std::sync::Arc::new(LedgerKey::from_seed(&[3; 32]).unwrap());
     let mut ledger = Ledger::in_memory(key, "host-3", 4).unwrap();
     let time = |block: u64| Timestamp::from_nanos(START + block * SECOND / 500);
     let first = ledger.commit(time(0)).unwrap().height;

@@ -1,0 +1,487 @@
+//! Channels as connections: opened, used and closed.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ibc_proto::ibc::core::channel::v1::{
+    self as raw, Counterparty, MsgChannelCloseInit, MsgChannelOpenInit,
+};
+use network_core::{
+    AckSink, Answer, Attempt, CloseReason, ConnectError, Delivery, Endpoint, LinkInfo, LinkSeed,
+    MemoryShare, RecordId, RecordSink, Refusal, Rejection,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    acknowledgement,
+    actor::Actor,
+    datagram::Kind,
+    error::HostError,
+    inbox::{Command, Opening},
+    link::{self, ChannelLink, Tell},
+    peer::rejection,
+    wire::Rejected,
+};
+use crate::{
+    EngineError,
+    address::{Channel as ChannelPart, IbcEndpoint, Order, Version},
+    engine::{Channel, ChannelAttempt, Packet, Timeout, raw_order},
+    height::Height,
+    identifier::{ChannelId, ConnectionId, PortId},
+    path,
+};
+
+/// The timeout of a packet where the sender names none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// What a record costs besides its bytes until it is answered.
+const OVERHEAD: usize = 256;
+
+/// A channel that somebody in this process has, or is about to.
+pub(super) struct Live {
+    port: PortId,
+    hop: ConnectionId,
+    phase: Phase,
+}
+
+enum Phase {
+    Dialing(Opening),
+    Accepting(Box<LinkSeed>),
+    Open(Open),
+}
+
+struct Open {
+    acks: AckSink,
+    records: RecordSink,
+    share: MemoryShare,
+    tell: mpsc::UnboundedSender<Tell>,
+    /// Packets without an acknowledgement.
+    sent: HashMap<u64, Sent>,
+    /// Packets that await one from here.
+    held: HashMap<u64, Packet>,
+    /// Why the channel closes.
+    closing: Option<CloseReason>,
+    /// The channel is closed; what is under way is still told.
+    closed: bool,
+}
+
+struct Sent {
+    record: RecordId,
+    after: Duration,
+    /// Under which number it is kept for the relayer.
+    out: Option<u64>,
+}
+
+/// One end of a channel as an endpoint.
+fn endpoint(
+    hop: Option<&ConnectionId>,
+    port: &PortId,
+    order: Order,
+    version: &str,
+    id: Option<&ChannelId>,
+) -> Result<Endpoint, HostError> {
+    let channel = ChannelPart { order, version: Version::new(version)?, id: id.cloned() };
+    let endpoint = IbcEndpoint {
+        hops: hop.into_iter().cloned().collect(),
+        port: port.clone(),
+        channel: Some(channel),
+    };
+    endpoint
+        .to_endpoint()
+        .map_err(|error| EngineError::invalid("version of the channel", error.to_string()).into())
+}
+
+fn failed(remote: &Endpoint, error: impl Into<HostError>) -> ConnectError {
+    let source = Box::new(error.into());
+    ConnectError::Backend { remote: remote.clone(), protocol: "ibc", source }
+}
+
+impl Actor {
+    pub(super) fn open(&mut self, opening: Opening) {
+        if opening.reply.is_closed() {
+            return;
+        }
+        let begun = self.begin(&opening);
+        match begun {
+            Ok(id) => {
+                let (port, hop) = (opening.port.clone(), opening.hop.clone());
+                self.channels.insert(id, Live { port, hop, phase: Phase::Dialing(opening) });
+            }
+            Err(error) => {
+                let error = failed(&opening.remote, error);
+                let _ = opening.reply.send(Err(error));
+            }
+        }
+    }
+
+    fn begin(&mut self, opening: &Opening) -> Result<ChannelId, HostError> {
+        if !self.hops.is_open(&opening.hop) {
+            return Err(HostError::NoHop { hop: opening.hop.clone() });
+        }
+        Ok(self.begin_channel(MsgChannelOpenInit {
+            port_id: opening.port.to_string(),
+            channel: Some(raw::Channel {
+                state: raw::State::Init as i32,
+                ordering: raw_order(opening.order),
+                counterparty: Some(Counterparty {
+                    port_id: opening.counterparty_port.to_string(),
+                    channel_id: String::new(),
+                }),
+                connection_hops: vec![opening.hop.to_string()],
+                version: opening.version.clone(),
+                upgrade_sequence: 0,
+            }),
+            signer: String::new(),
+        })?)
+    }
+
+    /// Asks the listener of a port for a decision, which comes as a command.
+    pub(super) fn ask(&mut self, attempt: ChannelAttempt) {
+        let ChannelAttempt { port, hop, order, version, .. } = &attempt;
+        let found = self.ports.acceptor(port, hop);
+        let local = endpoint(None, port, *order, version, None);
+        let (other_port, other) = (&attempt.counterparty_port, &attempt.counterparty_channel);
+        let remote = endpoint(Some(hop), other_port, *order, version, Some(other));
+        let inbox = self.inbox.clone();
+        let (acceptor, asked) = match (found, local, remote) {
+            (Some(acceptor), Ok(local), Ok(remote)) => (acceptor, Attempt::new(local, remote)),
+            (None, ..) => {
+                let decision = Err(Rejection::NotListening);
+                return inbox.push(Command::Decided { attempt, decision });
+            }
+            (_, Err(error), _) | (.., Err(error)) => {
+                let decision = Err(Rejection::Declined(Refusal::new(error.to_string())));
+                return inbox.push(Command::Decided { attempt, decision });
+            }
+        };
+        tokio::spawn(async move {
+            let decision = acceptor.attempt(asked).await.map(Box::new);
+            inbox.push(Command::Decided { attempt, decision });
+        });
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        attempt: ChannelAttempt,
+        decision: Result<Box<LinkSeed>, Rejection>,
+    ) {
+        let decision = decision.and_then(|seed| {
+            let version = attempt.version.clone();
+            self.with(|engine, stage, _| engine.accept_channel(stage, &attempt, version))
+                .map_err(|error| Rejection::Declined(Refusal::new(error.to_string())))?;
+            Ok(seed)
+        });
+        match decision {
+            Ok(seed) => {
+                let ChannelAttempt { port, channel, hop, .. } = attempt;
+                self.send_over(&hop, Kind::channel(&port, &channel));
+                self.channels.insert(channel, Live { port, hop, phase: Phase::Accepting(seed) });
+            }
+            Err(why) => {
+                self.forget_attempt(&attempt);
+                self.reject_to(&attempt.hop, &attempt.counterparty_channel, &why);
+            }
+        }
+    }
+
+    /// The other side does not want a channel that this side has begun.
+    pub(super) fn rejected(&mut self, rejected: &Rejected) {
+        let id = ChannelId::known(&rejected.channel);
+        let dialing = |live: &Live| matches!(live.phase, Phase::Dialing(_));
+        if self.channels.get(&id).is_some_and(dialing)
+            && let Some(Live { phase: Phase::Dialing(opening), port, .. }) =
+                self.channels.remove(&id)
+        {
+            self.forget_channel(&port, &id);
+            let (remote, reason) = (opening.remote, rejection(rejected));
+            let _ = opening.reply.send(Err(ConnectError::Rejected { remote, reason }));
+        }
+    }
+
+    /// A channel that never opened leaves nothing behind.
+    fn forget_channel(&mut self, port: &PortId, id: &ChannelId) {
+        let keys = [
+            path::channel(port, id),
+            path::next_sequence_send(port, id),
+            path::next_sequence_recv(port, id),
+            path::next_sequence_ack(port, id),
+        ];
+        let removed = self.with(|_, stage, _| {
+            keys.into_iter().for_each(|key| stage.remove(key));
+            Ok(())
+        });
+        debug_assert!(removed.is_ok(), "nothing is checked");
+    }
+
+    pub(super) fn channel_is_open(&mut self, port: &PortId, id: &ChannelId) {
+        let channel = self.with(|engine, stage, _| engine.channel(stage, port, id));
+        let Ok(channel) = channel else { return };
+        match self.channels.remove(id) {
+            Some(Live { phase: Phase::Dialing(opening), .. }) => {
+                self.send_over(&channel.hop, Kind::channel(port, id));
+                if opening.reply.is_closed() {
+                    return self.end(port, id);
+                }
+                let Opening { seed, remote, reply, .. } = opening;
+                match self.establish(*seed, port, id, &channel) {
+                    Ok(connection) => {
+                        let reply = move || drop(reply.send(Ok(connection)));
+                        self.after.push(Box::new(reply));
+                    }
+                    Err(error) => {
+                        self.end(port, id);
+                        let _ = reply.send(Err(failed(&remote, error)));
+                    }
+                }
+            }
+            Some(Live { phase: Phase::Accepting(seed), .. }) => {
+                if self.establish(*seed, port, id, &channel).is_err() {
+                    self.end(port, id);
+                }
+            }
+            // Its process has ended.
+            _ => self.end(port, id),
+        }
+    }
+
+    fn establish(
+        &mut self,
+        seed: LinkSeed,
+        port: &PortId,
+        id: &ChannelId,
+        channel: &Channel,
+    ) -> Result<network_core::Connection, HostError> {
+        let Channel { order, counterparty_port, counterparty, hop, version, .. } = channel;
+        let local = endpoint(None, port, *order, version, Some(id))?;
+        let remote =
+            endpoint(Some(hop), counterparty_port, *order, version, counterparty.as_ref())?;
+        let share = seed.memory_share();
+        let mut info = LinkInfo::symmetric(local, remote, seed.limits());
+        info.max_record_len = info.max_record_len.min(Packet::MAX_DATA);
+        (info.no_empty_records, info.proves_timeouts) = (true, true);
+        let open = seed.agree(info);
+        let (acks, records) = (open.acks(), open.records());
+        let link = ChannelLink { inbox: self.inbox.clone(), channel: id.clone() };
+        let revoked = |_| EngineError::invalid("port", "it was revoked");
+        let (connection, events) = open.establish(Arc::new(link)).map_err(revoked)?;
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(link::run(events, told));
+        let open = Open {
+            acks,
+            records,
+            share,
+            tell,
+            sent: HashMap::new(),
+            held: HashMap::new(),
+            closing: None,
+            closed: false,
+        };
+        let live = Live { port: port.clone(), hop: hop.clone(), phase: Phase::Open(open) };
+        self.channels.insert(id.clone(), live);
+        Ok(connection)
+    }
+
+    fn live(&mut self, id: &ChannelId) -> Option<(&PortId, &ConnectionId, &mut Open)> {
+        match self.channels.get_mut(id)? {
+            Live { port, hop, phase: Phase::Open(open) } => Some((port, hop, open)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        id: &ChannelId,
+        record: RecordId,
+        payload: Bytes,
+        timeout: Option<Duration>,
+    ) {
+        // What is sent to a channel that is gone has its fate from its end.
+        let Some((port, hop, _)) = self.live(id) else { return };
+        let (port, hop) = (port.clone(), hop.clone());
+        let after = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let sent = self.with(|engine, stage, at| {
+            let timeout = Timeout { height: Height::ZERO, time: at.time.saturating_add(after) };
+            engine.send_packet(stage, &port, id, payload, timeout, at)
+        });
+        match sent {
+            Ok(packet) => {
+                let out = self.relay_packet(&hop, &packet);
+                if let Some((.., open)) = self.live(id) {
+                    open.sent.insert(packet.sequence, Sent { record, after, out });
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%id, %error, "a record was not sent");
+                let Some((.., open)) = self.live(id) else { return };
+                let _ = match error {
+                    EngineError::TimedOut { .. } => open.acks.timed_out(record, after),
+                    _ => open.acks.answer(record, Answer::Discarded),
+                };
+            }
+        }
+    }
+
+    pub(super) fn received(&mut self, packet: Packet) {
+        let (id, sequence) = (packet.destination_channel.clone(), packet.sequence);
+        let answer = match self.live(&id) {
+            Some((.., open)) if open.share.hold(packet.data.len() + OVERHEAD) => {
+                let data = packet.data.clone();
+                open.held.insert(sequence, packet);
+                open.records.record(RecordId(sequence), data).err()
+            }
+            found => {
+                let (known, port) = (found.is_some(), packet.destination_port.clone());
+                let answer = if known { Answer::NoRoom } else { Answer::Discarded };
+                return self.acknowledge(&port, &id, packet, answer);
+            }
+        };
+        if let Some(answer) = answer {
+            self.answer(&id, sequence, answer);
+        }
+    }
+
+    /// The handler's answer to a record.
+    pub(super) fn answer(&mut self, id: &ChannelId, sequence: u64, answer: Answer) {
+        let Some((port, _, open)) = self.live(id) else { return };
+        let Some(packet) = open.held.remove(&sequence) else { return };
+        open.share.release(packet.data.len() + OVERHEAD);
+        let (port, closed) = (port.clone(), open.closed);
+        if !closed {
+            self.acknowledge(&port, id, packet, answer);
+        }
+        self.go_on_closing(id);
+    }
+
+    fn acknowledge(&mut self, port: &PortId, id: &ChannelId, packet: Packet, answer: Answer) {
+        let ack = acknowledgement::write(answer);
+        let sequence = packet.sequence;
+        let written = self.with(|engine, stage, _| {
+            engine.write_acknowledgement(stage, port, id, sequence, &ack)?;
+            engine.channel(stage, port, id)
+        });
+        match written {
+            Ok(channel) => self.send_over(&channel.hop, Kind::acknowledgement(&packet, &ack)),
+            Err(error) => tracing::debug!(%id, sequence, %error, "an ack was not written"),
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, packet: &Packet, ack: Bytes) {
+        let id = &packet.source_channel;
+        let Some((.., open)) = self.live(id) else { return };
+        if let Some(sent) = open.sent.remove(&packet.sequence) {
+            // Stale only if the connection is over: then the record has its answer.
+            let _ = open.acks.answer(sent.record, acknowledgement::read(ack));
+        }
+        self.go_on_closing(id);
+    }
+
+    /// It is proved that a packet was not received and will not be. `closed`: the channel is, as
+    /// it is ordered. `by_close`: because the other end closed.
+    pub(super) fn timed_out(&mut self, packet: &Packet, closed: bool, by_close: bool) {
+        let id = &packet.source_channel;
+        let Some((port, hop, open)) = self.live(id) else { return };
+        let (port, hop) = (port.clone(), hop.clone());
+        let sent = open.sent.remove(&packet.sequence);
+        if let Some(sent) = &sent {
+            let _ = match by_close {
+                true => open.acks.answer(sent.record, Answer::Discarded),
+                false => open.acks.timed_out(sent.record, sent.after),
+            };
+        }
+        if let Some(out) = sent.and_then(|sent| sent.out) {
+            self.forget_out(&hop, out);
+        }
+        if closed && !by_close {
+            self.send_over(&hop, Kind::channel(&port, id));
+            self.over(id, &CloseReason::TimedOut, Delivery::Unknown);
+        } else {
+            self.go_on_closing(id);
+        }
+    }
+
+    /// The other side has refused what was relayed to it, for good.
+    pub(super) fn refused(&mut self, kind: &Kind, text: &str) {
+        tracing::warn!(text, "the other side refuses what is relayed to it");
+        if let Kind::Channel(end) = kind {
+            let rejected =
+                Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };
+            self.rejected(&rejected);
+        }
+    }
+
+    /// Closes a channel once nothing is under way on it, or after the time that this may take.
+    pub(super) fn close(&mut self, id: &ChannelId, reason: CloseReason) {
+        let Some((.., open)) = self.live(id) else { return };
+        let first = open.closing.is_none();
+        open.closing.get_or_insert(reason);
+        if first {
+            self.close_later(id);
+        }
+        self.go_on_closing(id);
+    }
+
+    fn close_later(&self, id: &ChannelId) {
+        let (inbox, channel) = (self.inbox.clone(), id.clone());
+        let within = self.close_time;
+        tokio::spawn(async move {
+            tokio::time::sleep(within).await;
+            inbox.push(Command::CloseNow { channel });
+        });
+    }
+
+    /// The other side has closed the channel. What it has not answered it has not received, and
+    /// it proves that.
+    pub(super) fn other_side_closed(&mut self, id: &ChannelId) {
+        let Some((.., open)) = self.live(id) else { return };
+        open.closed = true;
+        let first = open.closing.is_none();
+        open.closing.get_or_insert(CloseReason::Remote);
+        let _ = open.tell.send(Tell::Closing(CloseReason::Remote));
+        if first {
+            self.close_later(id);
+        }
+        self.go_on_closing(id);
+    }
+
+    fn go_on_closing(&mut self, id: &ChannelId) {
+        let Some((port, _, open)) = self.live(id) else { return };
+        let Some(reason) = open.closing.clone() else { return };
+        if !open.sent.is_empty() || !(open.closed || open.held.is_empty()) {
+            return;
+        }
+        let (port, closed) = (port.clone(), open.closed);
+        if !closed {
+            self.end(&port, id);
+        }
+        self.over(id, &reason, Delivery::Delivered);
+    }
+
+    pub(super) fn close_now(&mut self, id: &ChannelId) {
+        let Some((port, _, open)) = self.live(id) else { return };
+        let Some(reason) = open.closing.clone() else { return };
+        let (port, closed) = (port.clone(), open.closed);
+        if !closed {
+            self.end(&port, id);
+        }
+        self.over(id, &reason, Delivery::Unknown);
+    }
+
+    /// The channel is closed: its connection learns it once that is stored.
+    fn over(&mut self, id: &ChannelId, reason: &CloseReason, unacked: Delivery) {
+        if let Some(Live { phase: Phase::Open(open), .. }) = self.channels.remove(id) {
+            let reason = reason.clone();
+            self.after.push(Box::new(move || drop(open.tell.send(Tell::Over(reason, unacked)))));
+        }
+    }
+
+    fn end(&mut self, port: &PortId, id: &ChannelId) {
+        let ended = self.end_channel(MsgChannelCloseInit {
+            port_id: port.to_string(),
+            channel_id: id.to_string(),
+            signer: String::new(),
+        });
+        if let Err(error) = ended {
+            tracing::debug!(%id, %error, "a channel was not closed");
+        }
+    }
+}
