@@ -117,6 +117,12 @@ impl Connection {
         self.info().max_record_len
     }
 
+    /// Whether records and acks may be empty. Where they may not, as over IBC, an empty record
+    /// cannot be sent, and an empty ack comes as the byte 1.
+    pub fn takes_empty_records(&self) -> bool {
+        !self.info().no_empty_records
+    }
+
     /// Sends a record and waits for the ack that the remote handler returns.
     ///
     /// Waits for room in the window first. Records whose sends are polled one after the

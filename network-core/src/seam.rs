@@ -88,6 +88,14 @@ pub struct Capabilities {
     pub wire: bool,
     /// A listener is found by a longer endpoint that starts with its own.
     pub prefix_listening: bool,
+    /// Records and acks may be empty. Where they may not, an empty ack is the byte 1.
+    pub empty_records: bool,
+    /// Both sides keep to the smaller limits of the two.
+    pub agrees_on_limits: bool,
+    /// The ack of a record may come before those of records that were sent before it.
+    pub acks_overtake: bool,
+    /// A port may connect to one of its own network.
+    pub reaches_itself: bool,
 }
 
 macro_rules! capability_setters {
@@ -112,6 +120,10 @@ capability_setters! {
     with_shares_sockets sets shares_sockets;
     with_wire sets wire;
     with_prefix_listening sets prefix_listening;
+    with_empty_records sets empty_records;
+    with_agrees_on_limits sets agrees_on_limits;
+    with_acks_overtake sets acks_overtake;
+    with_reaches_itself sets reaches_itself;
 }
 
 impl Capabilities {
@@ -123,6 +135,10 @@ impl Capabilities {
         shares_sockets: false,
         wire: false,
         prefix_listening: true,
+        empty_records: true,
+        agrees_on_limits: true,
+        acks_overtake: true,
+        reaches_itself: true,
     };
 
     /// Ordered, over the common frames: what a byte-stream backend can do.

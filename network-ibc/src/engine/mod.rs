@@ -21,7 +21,7 @@ mod types;
 pub use error::EngineError;
 pub(crate) use event::{ChannelAttempt, Event};
 pub(crate) use message::Message;
-pub(crate) use packet::{Timeout, commit_acknowledgement, commit_packet};
+pub(crate) use packet::Timeout;
 pub(crate) use stage::{Stage, Store, Writes, number};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};
 

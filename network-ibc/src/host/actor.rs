@@ -15,15 +15,14 @@ use ibc_proto::{
         connection::v1::{Counterparty, MsgConnectionOpenInit},
     },
 };
-use network_core::Rejection;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
     HopState, Hops,
     channel::Live,
     datagram::Kind,
     error::HostError,
-    inbox::{Command, Inbox},
+    inbox::{Command, Inbox, Opening},
     peer::Peer,
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
@@ -46,10 +45,13 @@ pub(super) struct Actor {
     pub(super) hops: Arc<Hops>,
     pub(super) ports: Arc<super::backend::Ports>,
     pub(super) trust: Trust,
-    pub(super) close_time: std::time::Duration,
     pub(super) channels: HashMap<ChannelId, Live>,
     /// The other hosts, by the ids of their chains.
     pub(super) peers: HashMap<String, Peer>,
+    /// Channels that wait for their hops to be open.
+    pub(super) waiting_open: Vec<Opening>,
+    /// Who is being asked about channels that the other side has begun.
+    pub(super) asked: HashMap<ChannelId, AbortHandle>,
     /// Who waits for a hop to a chain.
     pub(super) waiting:
         Vec<(String, ConnectionId, oneshot::Sender<Result<ConnectionId, HostError>>)>,
@@ -283,6 +285,9 @@ impl Actor {
             .into_iter()
             .partition::<Vec<_>, _>(|(_, wanted, _)| wanted == hop);
         self.waiting = waiting;
+        for opening in std::mem::take(&mut self.waiting_open) {
+            self.open(opening);
+        }
         for (_, hop, reply) in done {
             self.after.push(Box::new(move || drop(reply.send(Ok(hop)))));
         }
@@ -291,6 +296,7 @@ impl Actor {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.open(opening),
+            Command::Withdraw { number } => self.withdraw(number),
             Command::Decided { attempt, decision } => self.decided(attempt, decision),
             Command::Send { channel, id, payload, timeout } => {
                 self.send(&channel, id, payload, timeout);
@@ -406,10 +412,11 @@ impl Actor {
     }
 
     fn take_batch(&mut self, chain: &str, batch: Batch) -> Outcomes {
+        // First: a reason comes before the close.
+        batch.closing.iter().for_each(|closing| self.closes(closing));
         let outcomes = batch.messages.iter().map(|message| self.take(chain, message)).collect();
-        for rejected in batch.rejected {
-            self.rejected(&rejected);
-        }
+        batch.rejected.iter().for_each(|rejected| self.rejected(rejected));
+        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(withdrawn));
         Outcomes { outcomes, known: self.knows(chain) }
     }
 
@@ -599,10 +606,16 @@ impl Actor {
         self.write(key::tried_channel(hop.as_str(), port, channel), None);
     }
 
-    pub(super) fn reject_to(&mut self, hop: &ConnectionId, channel: &ChannelId, why: &Rejection) {
-        if let Some(chain) = self.hops.chain(hop) {
-            self.peer(&chain).reject(channel, why);
-        }
+    /// The channel of this host that a counterparty began.
+    pub(super) fn tried(&self, hop: &str, port: &str, channel: &str) -> Option<ChannelId> {
+        let id = self.ledger.private(&key::tried_channel(hop, port, channel))?;
+        ChannelId::new(std::str::from_utf8(&id).ok()?).ok()
+    }
+
+    /// What is said to the other end of a hop without proof, if it can be reached.
+    pub(super) fn aside(&mut self, hop: &ConnectionId) -> Option<&mut Batch> {
+        let chain = self.hops.chain(hop)?;
+        self.peer(&chain).aside()
     }
 }
 

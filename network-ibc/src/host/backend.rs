@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -15,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     Host,
     error::HostError,
-    inbox::{Command, Opening},
+    inbox::{Command, Inbox, Opening},
 };
 use crate::{
     address::IbcEndpoint,
@@ -58,6 +61,20 @@ fn bound(endpoint: &Endpoint) -> Result<Bound, BackendError> {
     Ok((hop, port))
 }
 
+/// Somebody who waits for a channel, or does not any more.
+struct Waiting<'a> {
+    inbox: &'a Inbox,
+    number: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.inbox.push(Command::Withdraw { number });
+        }
+    }
+}
+
 #[async_trait]
 impl ProtocolImpl for Host {
     fn name(&self) -> &'static str {
@@ -69,7 +86,16 @@ impl ProtocolImpl for Host {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::IN_PROCESS.with_proves_timeouts(true).with_prefix_listening(false)
+        // Of an ordered channel; records of an unordered one keep no order, and their acks
+        // overtake each other.
+        Capabilities::IN_PROCESS
+            .with_proves_timeouts(true)
+            .with_proves_delivery(false)
+            .with_prefix_listening(false)
+            .with_empty_records(false)
+            .with_agrees_on_limits(false)
+            .with_acks_overtake(false)
+            .with_reaches_itself(false)
     }
 
     async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
@@ -117,8 +143,12 @@ impl ProtocolImpl for Host {
             let error = HostError::Hops { count: wanted.hops.len() };
             return Err(failed(error.into()));
         };
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (reply, replied) = oneshot::channel();
+        let mut waiting = Waiting { inbox: &self.0.inbox, number: Some(number) };
         self.0.inbox.push(Command::Open(Opening {
+            number,
             port,
             hop: hop.clone(),
             counterparty_port: wanted.port.clone(),
@@ -128,7 +158,9 @@ impl ProtocolImpl for Host {
             remote: remote.clone(),
             reply,
         }));
-        replied.await.map_err(|_| failed(HostError::Ended.into()))?
+        let outcome = replied.await;
+        waiting.number = None;
+        outcome.map_err(|_| failed(HostError::Ended.into()))?
     }
 
     async fn revoke(&self, local: &Endpoint) {

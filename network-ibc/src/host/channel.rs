@@ -1,6 +1,10 @@
 //! Channels as connections: opened, used and closed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ibc_proto::ibc::core::channel::v1::{
@@ -19,8 +23,8 @@ use super::{
     error::HostError,
     inbox::{Command, Opening},
     link::{self, ChannelLink, Tell},
-    peer::rejection,
-    wire::Rejected,
+    peer,
+    wire::{Rejected, Withdrawn},
 };
 use crate::{
     EngineError,
@@ -51,6 +55,10 @@ enum Phase {
 }
 
 struct Open {
+    counterparty: ChannelId,
+    order: Order,
+    /// How long a close waits for what is under way.
+    close_time: Duration,
     acks: AckSink,
     records: RecordSink,
     share: MemoryShare,
@@ -59,8 +67,14 @@ struct Open {
     sent: HashMap<u64, Sent>,
     /// Packets that await one from here.
     held: HashMap<u64, Packet>,
+    /// Acknowledgements that wait for those of packets before theirs: of an ordered channel they
+    /// are taken in order only (ICS-004, `acknowledgePacket`). And the one that is due.
+    early: BTreeMap<u64, Kind>,
+    due: u64,
     /// Why the channel closes.
     closing: Option<CloseReason>,
+    /// What the other side says of why it closes.
+    their_reason: Option<CloseReason>,
     /// The channel is closed; what is under way is still told.
     closed: bool,
 }
@@ -101,6 +115,10 @@ impl Actor {
         if opening.reply.is_closed() {
             return;
         }
+        // Its handshake is about to end: the other side may be a step ahead.
+        if self.hops.is_open(&opening.hop) == Some(false) {
+            return self.waiting_open.push(opening);
+        }
         let begun = self.begin(&opening);
         match begun {
             Ok(id) => {
@@ -115,7 +133,7 @@ impl Actor {
     }
 
     fn begin(&mut self, opening: &Opening) -> Result<ChannelId, HostError> {
-        if !self.hops.is_open(&opening.hop) {
+        if self.hops.is_open(&opening.hop) != Some(true) {
             return Err(HostError::NoHop { hop: opening.hop.clone() });
         }
         Ok(self.begin_channel(MsgChannelOpenInit {
@@ -137,9 +155,9 @@ impl Actor {
 
     /// Asks the listener of a port for a decision, which comes as a command.
     pub(super) fn ask(&mut self, attempt: ChannelAttempt) {
-        let ChannelAttempt { port, hop, order, version, .. } = &attempt;
-        let found = self.ports.acceptor(port, hop);
-        let local = endpoint(None, port, *order, version, None);
+        let ChannelAttempt { port, channel, hop, order, version, .. } = &attempt;
+        let (found, channel) = (self.ports.acceptor(port, hop), channel.clone());
+        let local = endpoint(None, port, *order, version, Some(&channel));
         let (other_port, other) = (&attempt.counterparty_port, &attempt.counterparty_channel);
         let remote = endpoint(Some(hop), other_port, *order, version, Some(other));
         let inbox = self.inbox.clone();
@@ -154,10 +172,44 @@ impl Actor {
                 return inbox.push(Command::Decided { attempt, decision });
             }
         };
-        tokio::spawn(async move {
+        let asking = tokio::spawn(async move {
             let decision = acceptor.attempt(asked).await.map(Box::new);
             inbox.push(Command::Decided { attempt, decision });
         });
+        self.asked.insert(channel, asking.abort_handle());
+    }
+
+    /// Nobody waits any more for a channel that this side has begun, or was to begin.
+    pub(super) fn withdraw(&mut self, number: u64) {
+        self.waiting_open.retain(|opening| opening.number != number);
+        let wanted = |live: &Live| matches!(&live.phase, Phase::Dialing(opening) if opening.number == number);
+        let Some(id) =
+            self.channels.iter().find(|(_, live)| wanted(live)).map(|(id, _)| id.clone())
+        else {
+            return;
+        };
+        let Some(Live { port, hop, .. }) = self.channels.remove(&id) else { return };
+        self.forget_channel(&port, &id);
+        let theirs = self.connection(&hop).and_then(|end| end.counterparty);
+        if let (Some(theirs), Some(aside)) = (theirs, self.aside(&hop)) {
+            let (hop, port, channel) = (theirs.to_string(), port.to_string(), id.to_string());
+            aside.withdrawn.push(Withdrawn { hop, port, channel });
+        }
+    }
+
+    /// The other side does not want a channel any more that it has begun.
+    pub(super) fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        let Withdrawn { hop, port, channel } = withdrawn;
+        let Some(id) = self.tried(hop, port, channel) else { return };
+        if let Some(asking) = self.asked.remove(&id) {
+            asking.abort();
+        }
+        let accepting = |live: &Live| matches!(live.phase, Phase::Accepting(_));
+        if self.channels.get(&id).is_some_and(accepting)
+            && let Some(Live { port, .. }) = self.channels.remove(&id)
+        {
+            self.end(&port, &id);
+        }
     }
 
     pub(super) fn decided(
@@ -165,6 +217,10 @@ impl Actor {
         attempt: ChannelAttempt,
         decision: Result<Box<LinkSeed>, Rejection>,
     ) {
+        let withdrawn = self.asked.remove(&attempt.channel).is_none();
+        if withdrawn && decision.is_ok() {
+            return self.forget_attempt(&attempt);
+        }
         let decision = decision.and_then(|seed| {
             let version = attempt.version.clone();
             self.with(|engine, stage, _| engine.accept_channel(stage, &attempt, version))
@@ -179,7 +235,9 @@ impl Actor {
             }
             Err(why) => {
                 self.forget_attempt(&attempt);
-                self.reject_to(&attempt.hop, &attempt.counterparty_channel, &why);
+                if let Some(aside) = self.aside(&attempt.hop) {
+                    aside.rejected.push(peer::rejected(&attempt.counterparty_channel, &why));
+                }
             }
         }
     }
@@ -193,7 +251,7 @@ impl Actor {
                 self.channels.remove(&id)
         {
             self.forget_channel(&port, &id);
-            let (remote, reason) = (opening.remote, rejection(rejected));
+            let (remote, reason) = (opening.remote, peer::rejection(rejected));
             let _ = opening.reply.send(Err(ConnectError::Rejected { remote, reason }));
         }
     }
@@ -255,7 +313,7 @@ impl Actor {
         let local = endpoint(None, port, *order, version, Some(id))?;
         let remote =
             endpoint(Some(hop), counterparty_port, *order, version, counterparty.as_ref())?;
-        let share = seed.memory_share();
+        let (share, close_time) = (seed.memory_share(), seed.limits().close_time);
         let mut info = LinkInfo::symmetric(local, remote, seed.limits());
         info.max_record_len = info.max_record_len.min(Packet::MAX_DATA);
         (info.no_empty_records, info.proves_timeouts) = (true, true);
@@ -266,14 +324,21 @@ impl Actor {
         let (connection, events) = open.establish(Arc::new(link)).map_err(revoked)?;
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(link::run(events, told));
+        let unnamed = || EngineError::invalid("channel", "its other end has no name");
         let open = Open {
+            counterparty: counterparty.clone().ok_or_else(unnamed)?,
+            order: *order,
+            close_time,
             acks,
             records,
             share,
             tell,
             sent: HashMap::new(),
             held: HashMap::new(),
+            early: BTreeMap::new(),
+            due: 1,
             closing: None,
+            their_reason: None,
             closed: false,
         };
         let live = Live { port: port.clone(), hop: hop.clone(), phase: Phase::Open(open) };
@@ -360,7 +425,22 @@ impl Actor {
             engine.channel(stage, port, id)
         });
         match written {
-            Ok(channel) => self.send_over(&channel.hop, Kind::acknowledgement(&packet, &ack)),
+            Ok(channel) => {
+                let kind = Kind::acknowledgement(&packet, &ack);
+                match self.live(id) {
+                    Some((_, hop, open)) if open.order == Order::Ordered => {
+                        let hop = hop.clone();
+                        open.early.insert(sequence, kind);
+                        while let Some((.., open)) = self.live(id)
+                            && let Some(kind) = open.early.remove(&open.due)
+                        {
+                            open.due += 1;
+                            self.send_over(&hop, kind);
+                        }
+                    }
+                    _ => self.send_over(&channel.hop, kind),
+                }
+            }
             Err(error) => tracing::debug!(%id, sequence, %error, "an ack was not written"),
         }
     }
@@ -412,17 +492,24 @@ impl Actor {
     /// Closes a channel once nothing is under way on it, or after the time that this may take.
     pub(super) fn close(&mut self, id: &ChannelId, reason: CloseReason) {
         let Some((.., open)) = self.live(id) else { return };
-        let first = open.closing.is_none();
-        open.closing.get_or_insert(reason);
-        if first {
-            self.close_later(id);
+        if open.closing.is_none() {
+            open.closing = Some(reason);
+            let within = open.close_time;
+            self.close_later(id, within);
         }
         self.go_on_closing(id);
     }
 
-    fn close_later(&self, id: &ChannelId) {
+    /// Why the other side is about to close a channel.
+    pub(super) fn closes(&mut self, closing: &Rejected) {
+        let id = ChannelId::known(&closing.channel);
+        if let Some((.., open)) = self.live(&id) {
+            open.their_reason = Some(peer::close_reason(closing));
+        }
+    }
+
+    fn close_later(&self, id: &ChannelId, within: Duration) {
         let (inbox, channel) = (self.inbox.clone(), id.clone());
-        let within = self.close_time;
         tokio::spawn(async move {
             tokio::time::sleep(within).await;
             inbox.push(Command::CloseNow { channel });
@@ -434,11 +521,12 @@ impl Actor {
     pub(super) fn other_side_closed(&mut self, id: &ChannelId) {
         let Some((.., open)) = self.live(id) else { return };
         open.closed = true;
-        let first = open.closing.is_none();
-        open.closing.get_or_insert(CloseReason::Remote);
-        let _ = open.tell.send(Tell::Closing(CloseReason::Remote));
-        if first {
-            self.close_later(id);
+        let reason = open.their_reason.take().unwrap_or(CloseReason::Remote);
+        let _ = open.tell.send(Tell::Closing(reason.clone()));
+        if open.closing.is_none() {
+            open.closing = Some(reason);
+            let within = open.close_time;
+            self.close_later(id, within);
         }
         self.go_on_closing(id);
     }
@@ -451,9 +539,10 @@ impl Actor {
         }
         let (port, closed) = (port.clone(), open.closed);
         if !closed {
-            self.end(&port, id);
+            self.end_with(&port, id, &reason);
         }
-        self.over(id, &reason, Delivery::Delivered);
+        // What is un-acked all the same has not left yet.
+        self.over(id, &reason, Delivery::NotDelivered);
     }
 
     pub(super) fn close_now(&mut self, id: &ChannelId) {
@@ -461,7 +550,7 @@ impl Actor {
         let Some(reason) = open.closing.clone() else { return };
         let (port, closed) = (port.clone(), open.closed);
         if !closed {
-            self.end(&port, id);
+            self.end_with(&port, id, &reason);
         }
         self.over(id, &reason, Delivery::Unknown);
     }
@@ -472,6 +561,16 @@ impl Actor {
             let reason = reason.clone();
             self.after.push(Box::new(move || drop(open.tell.send(Tell::Over(reason, unacked)))));
         }
+    }
+
+    /// Closes a channel and says why.
+    fn end_with(&mut self, port: &PortId, id: &ChannelId, reason: &CloseReason) {
+        let Some((_, hop, open)) = self.live(id) else { return };
+        let (hop, closing) = (hop.clone(), peer::closing(&open.counterparty, reason));
+        if let Some(aside) = self.aside(&hop) {
+            aside.closing.push(closing);
+        }
+        self.end(port, id);
     }
 
     fn end(&mut self, port: &PortId, id: &ChannelId) {

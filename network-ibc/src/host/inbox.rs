@@ -23,6 +23,10 @@ use crate::{
 pub(super) enum Command {
     /// Opens a channel from this side.
     Open(Opening),
+    /// Nobody waits any more for a channel that was to be opened.
+    Withdraw {
+        number: u64,
+    },
     /// Somebody has decided over a channel that the other side began.
     Decided {
         attempt: ChannelAttempt,
@@ -97,6 +101,8 @@ pub(super) enum Command {
 
 /// See [`Command::Open`].
 pub(super) struct Opening {
+    /// Names it, until the channel has a name.
+    pub(super) number: u64,
     pub(super) port: PortId,
     pub(super) hop: ConnectionId,
     pub(super) counterparty_port: PortId,

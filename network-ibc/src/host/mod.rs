@@ -17,7 +17,6 @@ mod wire;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 pub use error::{HopError, HostError};
@@ -38,9 +37,6 @@ use crate::{
 
 /// How many blocks proofs can be made of.
 const KEPT_BLOCKS: usize = 64;
-
-/// How long a channel that closes waits for what is under way on it.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// A host: a process as an IBC counterparty, with a ledger of signed blocks.
 ///
@@ -155,8 +151,9 @@ impl Hops {
         Some(self.lock().get(hop)?.chain.clone())
     }
 
-    fn is_open(&self, hop: &ConnectionId) -> bool {
-        self.lock().get(hop).is_some_and(|state| state.open)
+    /// Whether a hop is open; `None` if there is none of that name.
+    fn is_open(&self, hop: &ConnectionId) -> Option<bool> {
+        self.lock().get(hop).map(|state| state.open)
     }
 
     /// The hop to a chain, and whether it is open.
@@ -218,9 +215,10 @@ impl Host {
             hops: shared.hops.clone(),
             ports: shared.ports.clone(),
             trust: Trust::default(),
-            close_time: CLOSE_TIME,
             channels: HashMap::new(),
             peers: HashMap::new(),
+            waiting_open: Vec::new(),
+            asked: HashMap::new(),
             waiting: Vec::new(),
             after: Vec::new(),
         };

@@ -1,9 +1,9 @@
 //! Another host, and what is to be relayed to it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use ibc_proto::{google::protobuf::Any, ibc::core::client::v1::MsgUpdateClient};
-use network_core::Rejection;
+use network_core::{CloseReason, Refusal, Rejection};
 use tokio::sync::mpsc;
 
 use super::{
@@ -42,7 +42,8 @@ struct Link {
     trusted: Height,
     /// What is under way, batch by batch: messages in order. The header before them is not there.
     under_way: VecDeque<Vec<Numbered>>,
-    rejected: Vec<Rejected>,
+    /// What is said besides, with the next batch.
+    aside: Batch,
 }
 
 impl Peer {
@@ -71,8 +72,8 @@ impl Peer {
         self.queue.extend(self.unproved.drain(..));
         let (client, trusted) =
             known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
-        let (under_way, rejected) = (VecDeque::new(), Vec::new());
-        self.link = Some(Link { id, batches, client, trusted, under_way, rejected });
+        let (under_way, aside) = (VecDeque::new(), Batch::default());
+        self.link = Some(Link { id, batches, client, trusted, under_way, aside });
     }
 
     pub(super) fn down(&mut self, id: u64) {
@@ -99,10 +100,9 @@ impl Peer {
         }
     }
 
-    pub(super) fn reject(&mut self, channel: &ChannelId, why: &Rejection) {
-        let Some(link) = &mut self.link else { return };
-        let (reason, text) = reason(why);
-        link.rejected.push(Rejected { channel: channel.to_string(), reason, text });
+    /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
+    pub(super) fn aside(&mut self) -> Option<&mut Batch> {
+        Some(&mut self.link.as_mut()?.aside)
     }
 
     /// Sends what can be sent, with proofs of the last block. Adds to `gone` what there is nothing
@@ -115,8 +115,7 @@ impl Peer {
         let Some(block) = ledger.latest() else { return Ok(()) };
         let Some(link) = &mut self.link else { return Ok(()) };
         while link.under_way.len() < MAX_BATCHES {
-            let mut batch = Batch { messages: Vec::new(), rejected: Vec::new() };
-            batch.rejected.append(&mut link.rejected);
+            let mut batch = mem::take(&mut link.aside);
             let mut sent = Vec::new();
             if let Some(client) = &link.client {
                 let mut bytes = 0;
@@ -137,7 +136,7 @@ impl Peer {
                     sent.push((number, kind));
                 }
             }
-            if batch.messages.is_empty() && batch.rejected.is_empty() {
+            if batch == Batch::default() {
                 break;
             }
             if !sent.is_empty() {
@@ -200,8 +199,8 @@ fn update(client: &str, header: Any) -> Any {
 }
 
 /// A rejection as numbers and text, and back.
-fn reason(why: &Rejection) -> (u32, String) {
-    match why {
+pub(super) fn rejected(channel: &ChannelId, why: &Rejection) -> Rejected {
+    let (reason, text) = match why {
         Rejection::NotListening => (1, String::new()),
         Rejection::Declined(refusal) => (2, refusal.text().to_owned()),
         Rejection::Busy => (3, String::new()),
@@ -209,6 +208,29 @@ fn reason(why: &Rejection) -> (u32, String) {
         Rejection::NotAllowed => (5, String::new()),
         Rejection::Unproven => (6, String::new()),
         other => (2, other.to_string()),
+    };
+    Rejected { channel: channel.to_string(), reason, text }
+}
+
+/// A reason for a close as numbers and text, and back.
+pub(super) fn closing(channel: &ChannelId, why: &CloseReason) -> Rejected {
+    let (reason, text) = match why {
+        CloseReason::Revoked => (1, ""),
+        CloseReason::Shutdown => (2, ""),
+        CloseReason::HandlerPanicked => (3, ""),
+        CloseReason::Protocol(text) => (4, &**text),
+        _ => (0, ""),
+    };
+    Rejected { channel: channel.to_string(), reason, text: text.to_owned() }
+}
+
+pub(super) fn close_reason(closing: &Rejected) -> CloseReason {
+    match closing.reason {
+        1 => CloseReason::RemoteRevoked,
+        2 => CloseReason::RemoteShutdown,
+        3 => CloseReason::RemoteHandlerPanicked,
+        4 => CloseReason::RemoteProtocol(Refusal::new(closing.text.as_str()).text().into()),
+        _ => CloseReason::Remote,
     }
 }
 
@@ -219,6 +241,6 @@ pub(super) fn rejection(rejected: &Rejected) -> Rejection {
         4 => Rejection::ShuttingDown,
         5 => Rejection::NotAllowed,
         6 => Rejection::Unproven,
-        _ => Rejection::Declined(network_core::Refusal::new(rejected.text.as_str())),
+        _ => Rejection::Declined(Refusal::new(rejected.text.as_str())),
     }
 }

@@ -129,13 +129,32 @@ pub(super) struct Batch {
     /// Channels that this side was asked to open and does not: names of the other side.
     #[prost(message, repeated, tag = "2")]
     pub(super) rejected: Vec<Rejected>,
+    /// Channels that the side that says this has begun and does not want any more.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) withdrawn: Vec<Withdrawn>,
+    /// Why the side that says this closes channels: names of the other side. Said before the
+    /// channels are closed, and not proved.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) closing: Vec<Rejected>,
+}
+
+/// Names a channel by its name at the side that says this.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Withdrawn {
+    /// The hop, as the other side calls it.
+    #[prost(string, tag = "1")]
+    pub(super) hop: String,
+    #[prost(string, tag = "2")]
+    pub(super) port: String,
+    #[prost(string, tag = "3")]
+    pub(super) channel: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Rejected {
     #[prost(string, tag = "1")]
     pub(super) channel: String,
-    /// The reason, as the wire format numbers reasons.
+    /// The reason, by its number.
     #[prost(uint32, tag = "2")]
     pub(super) reason: u32,
     #[prost(string, tag = "3")]
