@@ -133,7 +133,7 @@ macro_rules! __list {
                 come_in_any_order [acks_overtake];
                 can_come_late [acks_overtake];
                 of_any_size_up_to_the_limit_are_whole;
-                over_the_limit_become_a_refusal;
+                over_the_limit_become_a_refusal [agrees_on_limits];
                 pulled_over_the_limit_become_a_refusal;
                 that_refuse_leave_the_connection_open;
                 that_refuse_tell_an_error_with_its_causes;
@@ -236,7 +236,7 @@ macro_rules! __list {
                 cuts_at_its_deadline [proves_delivery];
                 ends_every_use_of_the_network;
                 turns_dialers_away;
-                frees_names_for_another_network;
+                frees_names_for_another_network [names_move];
                 twice_changes_nothing;
                 of_the_dialing_side_closes_too;
             }

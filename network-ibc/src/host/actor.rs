@@ -305,6 +305,7 @@ impl Actor {
                 self.answer(&channel, sequence, answer);
             }
             Command::Close { channel, reason } => self.close(&channel, reason),
+            Command::LeaveHandlers { channel } => self.leave_handlers(&channel),
             Command::CloseNow { channel } => self.close_now(&channel),
             Command::PeerUp { chain, peer, batches, known } => {
                 let known = known.map(read);
@@ -556,7 +557,12 @@ impl Actor {
         let done = self.peer(chain).relayed(peer, outcomes, known);
         for (number, kind, code, text) in done {
             match code {
-                Code::Done => self.write(key::out(chain, number), None),
+                Code::Done => {
+                    self.write(key::out(chain, number), None);
+                    if let Kind::Packet(packet) = &kind {
+                        self.was_received(packet);
+                    }
+                }
                 // The proof removes it.
                 Code::Unreceived => self.peer(chain).await_proof(number, kind),
                 Code::Refused | Code::Again => {

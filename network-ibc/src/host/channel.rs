@@ -21,7 +21,7 @@ use super::{
     actor::Actor,
     datagram::Kind,
     error::HostError,
-    inbox::{Command, Opening},
+    inbox::{Command, Inbox, Opening},
     link::{self, ChannelLink, Tell},
     peer,
     wire::{Rejected, Withdrawn},
@@ -37,6 +37,10 @@ use crate::{
 
 /// The timeout of a packet where the sender names none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long a channel that closes waits for handlers that have records of it: who has sent them
+/// then knows that they were handled.
+const HANDLERS_TIME: Duration = Duration::from_millis(250);
 
 /// What a record costs besides its bytes until it is answered.
 const OVERHEAD: usize = 256;
@@ -55,6 +59,8 @@ enum Phase {
 }
 
 struct Open {
+    /// Of the opening, where it was dialed.
+    number: Option<u64>,
     counterparty: ChannelId,
     order: Order,
     /// How long a close waits for what is under way.
@@ -73,8 +79,8 @@ struct Open {
     due: u64,
     /// Why the channel closes.
     closing: Option<CloseReason>,
-    /// What the other side says of why it closes.
-    their_reason: Option<CloseReason>,
+    /// Handlers were waited for.
+    left: bool,
     /// The channel is closed; what is under way is still told.
     closed: bool,
 }
@@ -84,6 +90,8 @@ struct Sent {
     after: Duration,
     /// Under which number it is kept for the relayer.
     out: Option<u64>,
+    /// The other side has received it.
+    received: bool,
 }
 
 /// One end of a channel as an endpoint.
@@ -182,12 +190,21 @@ impl Actor {
     /// Nobody waits any more for a channel that this side has begun, or was to begin.
     pub(super) fn withdraw(&mut self, number: u64) {
         self.waiting_open.retain(|opening| opening.number != number);
-        let wanted = |live: &Live| matches!(&live.phase, Phase::Dialing(opening) if opening.number == number);
-        let Some(id) =
-            self.channels.iter().find(|(_, live)| wanted(live)).map(|(id, _)| id.clone())
+        let wanted = |live: &Live| match &live.phase {
+            Phase::Dialing(opening) => opening.number == number,
+            Phase::Open(open) => open.number == Some(number),
+            Phase::Accepting(_) => false,
+        };
+        let found = self.channels.iter().find(|(_, live)| wanted(live));
+        let Some((id, open)) =
+            found.map(|(id, live)| (id.clone(), matches!(live.phase, Phase::Open(_))))
         else {
             return;
         };
+        if open {
+            // It has just opened, and nobody has it.
+            return self.close(&id, CloseReason::Local);
+        }
         let Some(Live { port, hop, .. }) = self.channels.remove(&id) else { return };
         self.forget_channel(&port, &id);
         let theirs = self.connection(&hop).and_then(|end| end.counterparty);
@@ -280,21 +297,26 @@ impl Actor {
                 if opening.reply.is_closed() {
                     return self.end(port, id);
                 }
-                let Opening { seed, remote, reply, .. } = opening;
-                match self.establish(*seed, port, id, &channel) {
+                let Opening { seed, remote, reply, number, .. } = opening;
+                match self.establish(*seed, port, id, &channel, Some(number)) {
                     Ok(connection) => {
-                        let reply = move || drop(reply.send(Ok(connection)));
-                        self.after.push(Box::new(reply));
+                        let (inbox, channel) = (self.inbox.clone(), id.clone());
+                        self.after.push(Box::new(move || {
+                            // Who waited has just gone.
+                            if reply.send(Ok(connection)).is_err() {
+                                inbox.push(Command::Close { channel, reason: CloseReason::Local });
+                            }
+                        }));
                     }
                     Err(error) => {
-                        self.end(port, id);
+                        self.end_revoked(port, id, &channel);
                         let _ = reply.send(Err(failed(&remote, error)));
                     }
                 }
             }
             Some(Live { phase: Phase::Accepting(seed), .. }) => {
-                if self.establish(*seed, port, id, &channel).is_err() {
-                    self.end(port, id);
+                if self.establish(*seed, port, id, &channel, None).is_err() {
+                    self.end_revoked(port, id, &channel);
                 }
             }
             // Its process has ended.
@@ -308,6 +330,7 @@ impl Actor {
         port: &PortId,
         id: &ChannelId,
         channel: &Channel,
+        number: Option<u64>,
     ) -> Result<network_core::Connection, HostError> {
         let Channel { order, counterparty_port, counterparty, hop, version, .. } = channel;
         let local = endpoint(None, port, *order, version, Some(id))?;
@@ -326,6 +349,7 @@ impl Actor {
         tokio::spawn(link::run(events, told));
         let unnamed = || EngineError::invalid("channel", "its other end has no name");
         let open = Open {
+            number,
             counterparty: counterparty.clone().ok_or_else(unnamed)?,
             order: *order,
             close_time,
@@ -338,7 +362,7 @@ impl Actor {
             early: BTreeMap::new(),
             due: 1,
             closing: None,
-            their_reason: None,
+            left: false,
             closed: false,
         };
         let live = Live { port: port.clone(), hop: hop.clone(), phase: Phase::Open(open) };
@@ -372,7 +396,7 @@ impl Actor {
             Ok(packet) => {
                 let out = self.relay_packet(&hop, &packet);
                 if let Some((.., open)) = self.live(id) {
-                    open.sent.insert(packet.sequence, Sent { record, after, out });
+                    open.sent.insert(packet.sequence, Sent { record, after, out, received: false });
                 }
             }
             Err(error) => {
@@ -492,57 +516,103 @@ impl Actor {
     /// Closes a channel once nothing is under way on it, or after the time that this may take.
     pub(super) fn close(&mut self, id: &ChannelId, reason: CloseReason) {
         let Some((.., open)) = self.live(id) else { return };
-        if open.closing.is_none() {
-            open.closing = Some(reason);
-            let within = open.close_time;
-            self.close_later(id, within);
+        if open.closing.is_some() {
+            return;
+        }
+        let closing = peer::closing(&open.counterparty, &reason);
+        self.begin_close(id, reason);
+        // So that the other side ends what it has to do.
+        if let Some((_, hop, _)) = self.live(id) {
+            let hop = hop.clone();
+            if let Some(aside) = self.aside(&hop) {
+                aside.closing.push(closing);
+            }
         }
         self.go_on_closing(id);
     }
 
-    /// Why the other side is about to close a channel.
-    pub(super) fn closes(&mut self, closing: &Rejected) {
-        let id = ChannelId::known(&closing.channel);
-        if let Some((.., open)) = self.live(&id) {
-            open.their_reason = Some(peer::close_reason(closing));
-        }
+    fn begin_close(&mut self, id: &ChannelId, reason: CloseReason) {
+        let Some((.., open)) = self.live(id) else { return };
+        open.closing = Some(reason);
+        let within = open.close_time;
+        let later = |inbox: Arc<Inbox>, time, command| {
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                inbox.push(command);
+            });
+        };
+        let leave = Command::LeaveHandlers { channel: id.clone() };
+        later(self.inbox.clone(), HANDLERS_TIME.min(within), leave);
+        later(self.inbox.clone(), within, Command::CloseNow { channel: id.clone() });
     }
 
-    fn close_later(&self, id: &ChannelId, within: Duration) {
-        let (inbox, channel) = (self.inbox.clone(), id.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(within).await;
-            inbox.push(Command::CloseNow { channel });
-        });
+    /// The other side is about to close a channel, and says why.
+    pub(super) fn closes(&mut self, closing: &Rejected) {
+        let id = ChannelId::known(&closing.channel);
+        let Some((.., open)) = self.live(&id) else { return };
+        if open.closing.is_some() {
+            return;
+        }
+        let reason = peer::close_reason(closing);
+        let _ = open.tell.send(Tell::Closing(reason.clone()));
+        self.begin_close(&id, reason);
+        self.go_on_closing(&id);
+    }
+
+    /// A channel that closes has waited for handlers, here and at the other side.
+    pub(super) fn leave_handlers(&mut self, id: &ChannelId) {
+        let Some((.., open)) = self.live(id) else { return };
+        open.left = true;
+        for (_, packet) in open.held.drain() {
+            open.share.release(packet.data.len() + OVERHEAD);
+        }
+        self.go_on_closing(id);
     }
 
     /// The other side has closed the channel. What it has not answered it has not received, and
     /// it proves that.
     pub(super) fn other_side_closed(&mut self, id: &ChannelId) {
+        // It may never have opened here.
+        if self.channels.get(id).is_some_and(|live| !matches!(live.phase, Phase::Open(_))) {
+            self.channels.remove(id);
+            return;
+        }
         let Some((.., open)) = self.live(id) else { return };
         open.closed = true;
-        let reason = open.their_reason.take().unwrap_or(CloseReason::Remote);
-        let _ = open.tell.send(Tell::Closing(reason.clone()));
         if open.closing.is_none() {
-            open.closing = Some(reason);
-            let within = open.close_time;
-            self.close_later(id, within);
+            let _ = open.tell.send(Tell::Closing(CloseReason::Remote));
+            self.begin_close(id, CloseReason::Remote);
         }
         self.go_on_closing(id);
+    }
+
+    /// The other side has received a packet.
+    pub(super) fn was_received(&mut self, packet: &raw::Packet) {
+        let id = ChannelId::known(&packet.source_channel);
+        let Some((.., open)) = self.live(&id) else { return };
+        if let Some(sent) = open.sent.get_mut(&packet.sequence) {
+            // It is not kept any more.
+            (sent.received, sent.out) = (true, None);
+        }
+        self.go_on_closing(&id);
     }
 
     fn go_on_closing(&mut self, id: &ChannelId) {
         let Some((port, _, open)) = self.live(id) else { return };
         let Some(reason) = open.closing.clone() else { return };
-        if !open.sent.is_empty() || !(open.closed || open.held.is_empty()) {
+        // Of what was received, nothing more comes but what handlers say.
+        let waits = |sent: &Sent| !(sent.received && (open.left || open.closed));
+        if open.sent.values().any(waits) || !(open.closed || open.held.is_empty()) {
             return;
         }
+        // What is un-acked and was not sent has not left yet.
+        let none = open.sent.is_empty();
+        let unacked = if none { Delivery::NotDelivered } else { Delivery::Unknown };
         let (port, closed) = (port.clone(), open.closed);
         if !closed {
-            self.end_with(&port, id, &reason);
+            self.end(&port, id);
         }
-        // What is un-acked all the same has not left yet.
-        self.over(id, &reason, Delivery::NotDelivered);
+        self.over(id, &reason, unacked);
     }
 
     pub(super) fn close_now(&mut self, id: &ChannelId) {
@@ -550,7 +620,7 @@ impl Actor {
         let Some(reason) = open.closing.clone() else { return };
         let (port, closed) = (port.clone(), open.closed);
         if !closed {
-            self.end_with(&port, id, &reason);
+            self.end(&port, id);
         }
         self.over(id, &reason, Delivery::Unknown);
     }
@@ -563,12 +633,10 @@ impl Actor {
         }
     }
 
-    /// Closes a channel and says why.
-    fn end_with(&mut self, port: &PortId, id: &ChannelId, reason: &CloseReason) {
-        let Some((_, hop, open)) = self.live(id) else { return };
-        let (hop, closing) = (hop.clone(), peer::closing(&open.counterparty, reason));
-        if let Some(aside) = self.aside(&hop) {
-            aside.closing.push(closing);
+    /// Closes a channel whose port was revoked before it opened.
+    fn end_revoked(&mut self, port: &PortId, id: &ChannelId, channel: &Channel) {
+        if let (Some(other), Some(aside)) = (&channel.counterparty, self.aside(&channel.hop)) {
+            aside.closing.push(peer::closing(other, &CloseReason::Revoked));
         }
         self.end(port, id);
     }

@@ -48,6 +48,10 @@ pub(super) enum Command {
         channel: ChannelId,
         reason: CloseReason,
     },
+    /// Waits no more for handlers before it closes.
+    LeaveHandlers {
+        channel: ChannelId,
+    },
     /// Closes it whatever is under way.
     CloseNow {
         channel: ChannelId,

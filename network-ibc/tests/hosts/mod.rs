@@ -2,64 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use network_core::{
     Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, Limits,
-    Network, Port, ProtocolImpl, RoutePattern,
+    Network, ProtocolImpl, RoutePattern,
 };
 use network_ibc::Host;
 use network_loopback::Loopback;
 use network_testkit::Fixture;
 use tokio::sync::Mutex;
 
-/// A host for each network. The hop to the `k`-th host is `connection-k` at all of them, so that
-/// an address is the same wherever it is dialed.
+/// A host for each network. What is dialed names the hop to the `k`-th host `connection-k`; the
+/// hop is made when it is first used.
 #[derive(Debug)]
 pub struct Hosts {
     order: &'static str,
-    made: Mutex<Option<Made>>,
-}
-
-#[derive(Debug)]
-struct Made {
     way: Network,
-    hosts: Vec<(Host, Port)>,
-    /// At the other end of the hop that each host would have to itself.
-    nobody: Host,
+    made: Arc<Mutex<Vec<Host>>>,
 }
 
 impl Hosts {
     pub fn new(order: &'static str) -> Self {
-        Self { order, made: Mutex::default() }
-    }
-}
-
-impl Made {
-    async fn new() -> Self {
         let way = Network::builder().protocol(Loopback::new()).build().unwrap();
-        let nobody = Host::in_memory("nobody").unwrap();
-        nobody.serve(&way.bind("/local/nobody").await.unwrap()).await.unwrap();
-        Self { way, hosts: Vec::new(), nobody }
-    }
-
-    async fn host(&mut self, order: &'static str) -> Named {
-        let number = self.hosts.len();
-        let host = Host::in_memory(&format!("host{number}")).unwrap();
-        let port = self.way.bind(format!("/local/host{number}").as_str()).await.unwrap();
-        for (other, from) in &self.hosts {
-            // Both ends give the next number.
-            if other.hops().len() == number {
-                host.serve(&port).await.unwrap();
-                let hop = other.connect_hop(from, port.local_endpoint().clone()).await.unwrap();
-                assert_eq!(hop.connection.as_str(), format!("connection-{number}"));
-            }
-        }
-        let hop = host.connect_hop(&port, "/local/nobody").await.unwrap();
-        assert_eq!(hop.connection.as_str(), format!("connection-{number}"));
-        self.hosts.push((host.clone(), port));
-        Named { host, order, number, names: AtomicUsize::default() }
+        Self { order, way, made: Arc::default() }
     }
 }
 
@@ -67,15 +37,23 @@ impl Made {
 impl Fixture for Hosts {
     async fn network(&self, limits: Limits) -> Network {
         let mut made = self.made.lock().await;
-        if made.is_none() {
-            *made = Some(Made::new().await);
-        }
-        let host = made.as_mut().unwrap().host(self.order).await;
+        let number = made.len();
+        let host = Host::in_memory(&format!("host{number}")).unwrap();
+        let port = self.way.bind(format!("/local/host{number}").as_str()).await.unwrap();
+        host.serve(&port).await.unwrap();
+        made.push(host.clone());
+        let (order, way) = (self.order, self.way.clone());
+        let host = Named { host, order, way, number, names: AtomicUsize::default() };
         Network::builder().limits(limits).protocol(host).build().unwrap()
     }
 
     fn listen_at(&self) -> Endpoint {
         Endpoint::parse("/ibc-port/").unwrap()
+    }
+
+    /// They are names of a host.
+    fn names_move(&self) -> bool {
+        false
     }
 
     fn remote(&self, listening: &Endpoint) -> Endpoint {
@@ -90,6 +68,7 @@ impl Fixture for Hosts {
 struct Named {
     host: Host,
     order: &'static str,
+    way: Network,
     number: usize,
     names: AtomicUsize,
 }
@@ -125,7 +104,26 @@ impl ProtocolImpl for Named {
         self.host.unlisten(local).await;
     }
 
-    async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
+    async fn connect(&self, mut dial: Dial) -> Result<Connection, ConnectError> {
+        if let Some((hop, rest)) = dial
+            .remote
+            .as_str()
+            .strip_prefix("/ibc-hop/connection-")
+            .and_then(|remote| remote.split_once('/'))
+            && *hop != self.number.to_string()
+        {
+            let other = format!("host{hop}");
+            let found = self.host.hops().into_iter().find(|hop| hop.chain == other);
+            let hop = match found {
+                Some(hop) => hop,
+                None => {
+                    let port = self.way.bind("/local/").await.unwrap();
+                    self.host.connect_hop(&port, format!("/local/{other}").as_str()).await.unwrap()
+                }
+            };
+            let remote = format!("/ibc-hop/{}/{rest}", hop.connection);
+            dial.remote = Endpoint::parse(&remote).unwrap();
+        }
         self.host.connect(dial).await
     }
 
