@@ -1,12 +1,12 @@
 //! What is measured against what, and which ratios are the goals.
 
+use crate::apart::Apart;
 use crate::cells::Workload;
 use crate::contest::{Case, Limit, Of};
 use crate::hand::{Channel, QuicHandler, QuicStreams, TcpHandler, TcpPipe, TlsHandler};
 use crate::idle;
 use crate::ours;
 use crate::peer::{Peer, Result};
-use crate::zeromq::ZeroMq;
 
 const KIB: usize = 1024;
 
@@ -42,6 +42,16 @@ pub(crate) fn all() -> Vec<Case> {
         quic_unordered("unordered-64x64B", flow(64, 64)),
         quic_unordered("unordered-64x1KiB", flow(64, KIB)),
         quic_unordered("unordered-64x64KiB", flow(64, 64 * KIB)),
+        peers("rtt", Workload::RoundTrip),
+        peers("flow-64x64B", flow(64, 64)),
+        peers("flow-64x1KiB", flow(64, KIB)),
+        peers("flow-64x64KiB", flow(64, 64 * KIB)),
+        peers("flow-1024x64B", flow(1024, 64)),
+        peers("flow-1024x1KiB", flow(1024, KIB)),
+        peers("flow-1024x64KiB", flow(1024, 64 * KIB)),
+        peers_unordered("unordered-64x64B", flow(64, 64)),
+        peers_unordered("unordered-64x1KiB", flow(64, KIB)),
+        peers_unordered("unordered-64x64KiB", flow(64, 64 * KIB)),
         loopback("rtt", Workload::RoundTrip, 1.0),
         loopback("flow-64x64B", flow(64, 64), 1.5),
         loopback("flow-1024x64B", flow(1024, 64), 1.5),
@@ -92,6 +102,22 @@ fn quic_unordered(case: &'static str, workload: Workload) -> Case {
         .against(Of::<QuicStreams>::new(), 0.90)
 }
 
+/// Against what others offer over QUIC: ahead of them.
+fn peers(case: &'static str, workload: Workload) -> Case {
+    against_peers(Case::of(Of::<ours::Quic>::new(), "peers", case, workload))
+        .against(Apart::peer("iroh-one-stream"), 1.0)
+}
+
+/// The same with a stream for each record on this side too, as they have it.
+fn peers_unordered(case: &'static str, workload: Workload) -> Case {
+    against_peers(Case::of(Of::<ours::QuicUnordered>::new(), "peers", case, workload))
+}
+
+fn against_peers(case: Case) -> Case {
+    case.against(Apart::peer("libp2p-request-response"), 1.0)
+        .against(Apart::peer("iroh-streams"), 1.0)
+}
+
 fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
     Case::of(Of::<ours::Loopback>::new(), "loopback", case, workload)
         .against(Of::<Channel>::new(), goal)
@@ -99,7 +125,7 @@ fn loopback(case: &'static str, workload: Workload, goal: f64) -> Case {
 
 fn big(case: &'static str, workload: Workload) -> Case {
     Case::of(Of::<ours::Tcp>::new(), "big", case, workload)
-        .against(ZeroMq::default(), 1.0)
+        .against(Apart::zeromq(), 1.0)
         .against(Of::<TcpHandler>::new(), None)
 }
 

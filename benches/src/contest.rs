@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::cells::{self, Workload};
+use crate::idle;
 use crate::peer::{Error, Peer, Result, Unavailable};
-use crate::report::{Figure, Measured, NotMeasured, amount, median};
+use crate::quantile::median;
+use crate::report::{Figure, Measured, NotMeasured, amount};
 
 /// Whoever has a figure in a case.
 pub(crate) trait Contestant {
@@ -34,7 +36,10 @@ impl<P: Peer> Contestant for Of<P> {
     }
 
     fn measure(&mut self, workload: Workload, time: Duration) -> Result<f64> {
-        cells::measure::<P>(workload, time)
+        match workload {
+            Workload::Idle(connections) => idle::measure(P::NAME, connections),
+            _ => cells::measure::<P>(workload, time),
+        }
     }
 }
 

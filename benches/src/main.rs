@@ -5,7 +5,7 @@
 //!   main ── cases ── contest ─┬─ cells ── peer ─┬─ ours       the network crate
 //!              │              │    └─ window    └─ hand/*     the same by hand
 //!            report           ├─ idle                         two processes of this program
-//!                             └─ zeromq                       benches/zeromq, a process
+//!                             └─ apart                        benches/{zeromq,peers}, a process
 //! ```
 //!
 //! In each round subject and references take turns, in an order that turns round every time. Each
@@ -15,6 +15,7 @@
 //! process depend on which worker runs whom: look at the span of the rounds before believing
 //! a difference of a few percent.
 
+mod apart;
 mod cases;
 mod cells;
 mod contest;
@@ -22,9 +23,9 @@ mod hand;
 mod idle;
 mod ours;
 mod peer;
+mod quantile;
 mod report;
 mod window;
-mod zeromq;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ usage: cargo run --release -p network-bench -- [--json] [--rounds N] [--ms N] [N
   --rounds N  how often everybody is measured (9)
   --ms N      how long each time, besides a warm-up of a quarter of that (400)
   NAME        a bench or a BENCH/CASE; all if there is none
+
+The references of big and peers are programs of their own, which are fetched and built when they
+are first needed; that of peers (libp2p and iroh) takes some minutes.
 
 It ends with 1 if something could not be measured for another reason than that this machine
 lacks it; a missed goal is no failure. The cases:

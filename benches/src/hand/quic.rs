@@ -20,6 +20,8 @@ use crate::peer::{Client, Peer, Result};
 
 /// As much as the subject lets be under way: the window of `ours::Ours`.
 const WINDOW: u32 = 128 << 20;
+/// And on one stream.
+const STREAM_WINDOW: u32 = 8 << 20;
 
 struct Quic {
     tls: Tls,
@@ -44,7 +46,7 @@ impl Quic {
             .max_concurrent_bidi_streams(4096_u32.into())
             .max_concurrent_uni_streams(0_u32.into())
             .datagram_receive_buffer_size(None)
-            .stream_receive_window(VarInt::from_u32(WINDOW))
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
             .receive_window(VarInt::from_u32(WINDOW))
             .send_window(WINDOW.into());
         Arc::new(transport)

@@ -1,8 +1,8 @@
 //! Pipelined records over ZeroMQ, measured on command.
 //!
-//! Reads lines `run WINDOW SIZE MS` and answers each with a line: the records a second that one
-//! DEALER reached against one ROUTER over TCP on 127.0.0.1, each on a thread of its own beside
-//! libzmq's. Every run has fresh sockets. It ends when its input does.
+//! Reads lines `zeromq flow 1 WINDOW SIZE MS` and answers each with a line: the records a second
+//! that one DEALER reached against one ROUTER over TCP on 127.0.0.1, each on a thread of its own
+//! beside libzmq's. Every run has fresh sockets. It ends when its input does.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ["run", window, size, ms] = words[..] else {
+        let ["zeromq", "flow", "1", window, size, ms] = words[..] else {
             return Err(format!("no such command: {line}").into());
         };
         let time = Duration::from_millis(ms.parse()?);
