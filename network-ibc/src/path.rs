@@ -1,17 +1,6 @@
 //! The keys of the provable store (ICS-024 §"Path-space").
 
-use crate::{
-    height::Height,
-    identifier::{ChannelId, ClientId, ConnectionId, PortId},
-};
-
-pub(crate) fn client_state(client: &ClientId) -> String {
-    format!("clients/{client}/clientState")
-}
-
-pub(crate) fn consensus_state(client: &ClientId, height: Height) -> String {
-    format!("clients/{client}/consensusStates/{height}")
-}
+use crate::identifier::{ChannelId, ConnectionId, PortId};
 
 pub(crate) fn connection(connection: &ConnectionId) -> String {
     format!("connections/{connection}")

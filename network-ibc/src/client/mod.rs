@@ -220,6 +220,7 @@ impl Clients {
     }
 
     /// What the client is good for at a time.
+    #[cfg(test)]
     pub(crate) fn status(&self, store: &dyn ClientStore, at: At) -> Result<Status, ClientError> {
         self.kind(store.client())?.status(store, at)
     }

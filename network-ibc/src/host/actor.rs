@@ -38,6 +38,9 @@ use crate::{
     path,
 };
 
+/// Tells who waits for a hop.
+type HopReply = oneshot::Sender<Result<ConnectionId, HostError>>;
+
 pub(super) struct Actor {
     pub(super) ledger: Ledger,
     pub(super) engine: Engine,
@@ -53,8 +56,7 @@ pub(super) struct Actor {
     /// Who is being asked about channels that the other side has begun.
     pub(super) asked: HashMap<ChannelId, AbortHandle>,
     /// Who waits for a hop to a chain.
-    pub(super) waiting:
-        Vec<(String, ConnectionId, oneshot::Sender<Result<ConnectionId, HostError>>)>,
+    pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
     /// What is told once the block is made.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -132,11 +134,10 @@ impl Actor {
 
     /// Makes a block of what has changed, tells who waits, and relays.
     fn flush(&mut self) -> Result<(), HostError> {
-        if self.ledger.is_dirty() || self.ledger.latest().is_none() {
-            if let Err(error) = self.ledger.commit(now()) {
-                tracing::error!(%error, "the host stops");
-                return Err(error.into());
-            }
+        let due = self.ledger.is_dirty() || self.ledger.latest().is_none();
+        if due && let Err(error) = self.ledger.commit(now()) {
+            tracing::error!(%error, "the host stops");
+            return Err(error.into());
         }
         self.after.drain(..).for_each(|tell| tell());
         let Self { ledger, peers, .. } = self;

@@ -192,7 +192,6 @@ fn unreceived(
     })
 }
 
-#[expect(deprecated, reason = "fields that have to be empty")]
 fn connection_message(
     id: &ConnectionId,
     connection: &Connection,

@@ -25,9 +25,6 @@ use super::{
 };
 use crate::{client::verify_ed25519, identifier::ConnectionId, ledger::valid_chain};
 
-/// How many batches another host may have waiting here.
-const MAX_DELIVERIES: usize = 64;
-
 /// How long a hop may take, in all.
 const HOP_TIME: Duration = Duration::from_secs(20);
 

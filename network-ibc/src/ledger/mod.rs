@@ -346,11 +346,6 @@ impl Ledger {
     pub(crate) fn chain(&self) -> &str {
         self.signer.chain()
     }
-
-    /// How many keys can be proved.
-    pub(crate) fn len(&self) -> u64 {
-        self.tree.len()
-    }
 }
 
 impl engine::Store for Ledger {

@@ -20,14 +20,14 @@ use tokio::sync::Mutex;
 /// A host for each network. What is dialed names the hop to the `k`-th host `connection-k`; the
 /// hop is made when it is first used.
 #[derive(Debug)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     order: &'static str,
     way: Network,
     made: Arc<Mutex<Vec<Host>>>,
 }
 
 impl Hosts {
-    pub fn new(order: &'static str) -> Self {
+    pub(crate) fn new(order: &'static str) -> Self {
         let way = Network::builder().protocol(Loopback::new()).build().unwrap();
         Self { order, way, made: Arc::default() }
     }

@@ -48,6 +48,7 @@ impl PublicKey {
         ))
     }
 
+    #[allow(dead_code, reason = "for those who are one")]
     pub(super) fn to_any(&self) -> Any {
         match self {
             Self::Secp256k1(key) => {

@@ -57,6 +57,7 @@ impl Default for Tendermint {
 
 impl Tendermint {
     /// Clients that keep at most `keep` consensus states, and at least two.
+    #[cfg(test)]
     pub(crate) fn keeping(keep: u32) -> Self {
         Self { keep: keep.max(2) }
     }
