@@ -25,12 +25,12 @@ use tokio::{
 
 use crate::{
     address::{Address, AddressError, endpoint_of, is_unordered, priority},
-    dialing::Handshake,
+    dialing::{Early, Handshake},
     listening,
     session::Broken,
-    settings::{Congestion, Settings},
+    settings::{Congestion, EarlyData, Settings},
     socket::{FAREWELL, Socket},
-    stream::Purpose,
+    stream::{Purpose, Stream},
     unordered,
 };
 
@@ -61,6 +61,48 @@ impl Quic {
     #[must_use]
     pub fn with_congestion(mut self, congestion: Congestion) -> Self {
         self.settings.congestion = congestion;
+        self
+    }
+
+    /// Has connections to where this side was before open a round trip sooner, with early data
+    /// (0-RTT: RFC 8446 §2.3, RFC 9001 §4.6). Default: [`EarlyData::Never`]; both sides have to
+    /// want it.
+    ///
+    /// Who dials says its opening, which names ports and limits, with the first packets of the
+    /// handshake; who listens has its listener decide at once, and the answer goes out with its
+    /// part of the handshake. **Records are never early data**: a sender has no connection before
+    /// the handshake is over, and a listener opens none before. Where the listener does not know
+    /// the session any more, or wants no early data, the opening is said again after the handshake
+    /// and nobody sees a difference; after a quarter of `handshake_time` a handshake without early data
+    /// is tried. What this gains is one round trip of the first connection over
+    /// a new QUIC connection; those that share one have no handshake anyway.
+    ///
+    /// # What it costs
+    /// Early data can be sent again by whoever has seen it on its way (RFC 8446 §8, RFC 9001
+    /// §9.2). A listener takes a first flight as early data once, by a session that it then
+    /// forgets, and what is sent again opens nothing. But whoever holds a first flight back, and
+    /// sends it from elsewhere, has the listener asked *before* the dialer, who is turned down and
+    /// asks again:
+    ///
+    /// - No handler sees a record twice, or one that was not sent on a finished handshake.
+    /// - `on_accept` may be asked twice for one dial, about attempts that become no connection (as
+    ///   attempts may in any case), and then for up to `handshake_time` the attempt has a place
+    ///   among the connections that the policy lets this peer have. Do not let it do what must
+    ///   not be done twice.
+    /// - Such an attempt has the peer that the session was proved for, which its early data can
+    ///   only be from; that the peer is there now, and at this `source`, is proved by the end of
+    ///   the handshake. Its `remote` has no `/stream/…` yet, by which connections are told apart.
+    /// - An early opening can be read by whoever gets hold of the keys of the session before it,
+    ///   which the side that dialed keeps for a day at most and the listener for its last
+    ///   4,096 sessions.
+    ///
+    /// A listener that takes early data keeps the sessions that it lets others resume, each with
+    /// the certificate of its client, in memory; they end with the socket. The program's own
+    /// configurations of rustls (`Tls::with_client_config`, `Tls::with_server_config`) are taken
+    /// as they are: there it takes early data what they take.
+    #[must_use]
+    pub fn with_early_data(mut self, early_data: EarlyData) -> Self {
+        self.settings.early_data = early_data;
         self
     }
 
@@ -220,6 +262,9 @@ impl Quic {
         wanted: &Endpoint,
     ) -> Result<Socket, BackendError> {
         let listening = match self.tls.listening(trust) {
+            Ok(listening) if self.settings.early_data.listens() => {
+                Some(listening.with_early_data())
+            }
             Ok(listening) => Some(listening),
             // It can still dial those that are known by a name.
             Err(TlsError::NoCertificate) => None,
@@ -293,9 +338,23 @@ impl ProtocolImpl for Quic {
         let socket = self.socket_of(&local);
         let socket = socket.ok_or_else(|| ConnectError::Revoked { local: local.clone() })?;
         let dialer = self.tls.dialer(&to.to.host, to.trust);
-        let dialer = dialer.map_err(|error| failed(error.into()))?;
+        let mut dialer = dialer.map_err(|error| failed(error.into()))?;
         let limits = seed.limits().clone();
-        let peer = dialer.peer.clone();
+        let mut dialing = Dialing {
+            local: local.clone(),
+            remote: remote.clone(),
+            to: to.path.clone(),
+            from: from.path.clone(),
+            peer: dialer.peer.clone(),
+        };
+        let priority = priority(&to.path).map_err(|error| failed(error.into()))?;
+        let any_order = self.settings.unordered || is_unordered(&to.path);
+        let purpose = if any_order { Purpose::Unordered } else { Purpose::Ordered };
+        let mut early = None;
+        if self.settings.early_data.dials() {
+            dialer = dialer.with_early_data();
+            early = Some([&[purpose as u8], &dialing.hello(&limits)[..]].concat().into());
+        }
         let handshake = Handshake {
             socket: &socket,
             to: &to,
@@ -304,35 +363,37 @@ impl ProtocolImpl for Quic {
             dialer,
             settings: &self.settings,
             limits: &limits,
-        };
-        let mut dialing = Dialing {
-            local: local.clone(),
-            remote: remote.clone(),
-            to: to.path.clone(),
-            from: from.path.clone(),
-            peer,
+            early,
         };
         let own = self.tls.own(to.trust);
-        let priority = priority(&to.path).map_err(|error| failed(error.into()))?;
-        let any_order = self.settings.unordered || is_unordered(&to.path);
-        let purpose = if any_order { Purpose::Unordered } else { Purpose::Ordered };
         // A pooled session may have ended without this side's knowing, once.
         for last in [false, true] {
             let session = Box::pin(handshake.session()).await;
-            let (session, lease) = session.map_err(|failure| handshake.told(failure))?;
+            let (session, lease, early) = session.map_err(|failure| handshake.told(failure))?;
             let here = SocketAddr::new(session.local_ip(), socket.address().port());
             let here = endpoint_of(here, own);
             let here = here.and_then(|here| here.join(&from.path));
             let here = here.map_err(|error| failed(error.into()))?;
             let mut expected = None;
-            let opened = session.open(lease, purpose, |stream| {
-                dialing.local = session.opener(&here, stream)?;
-                // Records may come before the answer of the listener.
-                let expect = || session.unordered().expect(&session, stream);
-                expected = any_order.then(expect);
-                Ok(dialing.hello(&limits))
-            });
-            match opened.await {
+            let opened = match early {
+                Some(Early { send, recv, expected: records }) => {
+                    let name = session.opener(&here, send.id().index());
+                    dialing.local = name.map_err(failed)?;
+                    expected = any_order.then_some(records);
+                    Ok(Stream::new(send, recv, lease))
+                }
+                None => {
+                    let opened = session.open(lease, purpose, |stream| {
+                        dialing.local = session.opener(&here, stream)?;
+                        // Records may come before the answer of the listener.
+                        let expect = || session.unordered().expect(&session, stream);
+                        expected = any_order.then(expect);
+                        Ok(dialing.hello(&limits))
+                    });
+                    opened.await
+                }
+            };
+            match opened {
                 Ok(mut stream) => {
                     let _expectation = session.expect();
                     stream.set_priority(priority);
@@ -350,8 +411,12 @@ impl ProtocolImpl for Quic {
                             return opened.map_err(revoked);
                         }
                         Err(_) if !last && session.was_forgotten() => {}
+                        Err(_) if session.was_refused() => return Err(handshake.busy()),
                         Err(error) => return Err(error),
                     }
+                }
+                Err(Broken::Session(_) | Broken::Stream(_)) if session.was_refused() => {
+                    return Err(handshake.busy());
                 }
                 Err(Broken::Session(_)) if !last => {}
                 Err(Broken::Session(error)) => return Err(handshake.unreachable(error.into())),

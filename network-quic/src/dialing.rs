@@ -12,16 +12,21 @@ use std::{
     time::Duration,
 };
 
-use network_core::{ConnectError, Endpoint, Family, Host, HostPort, Limits};
+use bytes::Bytes;
+use network_core::{ConnectError, Endpoint, Family, Host, HostPort, Limits, Rejection};
 use network_tls::{Dialer, Trust};
-use quinn::{ConnectionError, crypto::rustls::QuicClientConfig};
+use quinn::{
+    Connecting, Connection, ConnectionError, RecvStream, SendStream,
+    crypto::rustls::QuicClientConfig,
+};
 use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
     address::{Address, AddressError},
-    session::{Lease, Session},
+    session::{CLOSED, Lease, Session, is_refusal},
     settings::Settings,
     socket::Socket,
+    unordered::Expected,
 };
 
 /// The sessions of a socket that it dialed, by whom it dialed. Two addresses of one peer are two
@@ -36,6 +41,12 @@ struct Slot {
     /// How often a handshake has failed.
     failures: AtomicU64,
 }
+
+/// Which part of the time for a handshake it is tried with early data. Quinn sets no timer while
+/// nothing but early data waits for its ack, and if the listener may not say more before it hears
+/// more (RFC 9000 §8.1), both wait. Whoever has sent a copy of the first packet from elsewhere has
+/// the listener take no other with the same connection id, too.
+const EARLY_SHARE: u32 = 4;
 
 type Outcome = Result<Arc<Session>, Failure>;
 
@@ -90,17 +101,28 @@ pub(crate) struct Handshake<'a> {
     pub(crate) dialer: Dialer,
     pub(crate) settings: &'a Settings,
     pub(crate) limits: &'a Limits,
+    /// What the first stream says, if it is to be said before the handshake is over.
+    pub(crate) early: Option<Bytes>,
+}
+
+/// A stream on which the opening was said before the handshake was over, and which the listener
+/// took.
+pub(crate) struct Early {
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+    /// If it is for records without an order: they may come from now on.
+    pub(crate) expected: Expected,
 }
 
 impl Handshake<'_> {
     /// A session that somebody has dialed before, or a new one.
     ///
     /// Cancel safe: who waits next has the handshake then.
-    pub(crate) async fn session(&self) -> Result<(Arc<Session>, Lease), Failure> {
+    pub(crate) async fn session(&self) -> Result<(Arc<Session>, Lease, Option<Early>), Failure> {
         if !self.settings.pooling {
-            let (session, lease) = self.dial_and_lease().await?;
+            let (session, lease, early) = self.dial_and_lease().await?;
             self.look_after(&session, Duration::ZERO, None);
-            return Ok((session, lease));
+            return Ok((session, lease, early));
         }
         let slot = self.socket.pool.slot(self.to);
         let failures = slot.failures.load(Ordering::Acquire);
@@ -108,7 +130,7 @@ impl Handshake<'_> {
         match &*last {
             Some(Ok(session)) => {
                 if let Some(lease) = session.lease() {
-                    return Ok((session.clone(), lease));
+                    return Ok((session.clone(), lease, None));
                 }
             }
             Some(Err(failure)) if slot.failures.load(Ordering::Acquire) > failures => {
@@ -117,8 +139,8 @@ impl Handshake<'_> {
             _ => {}
         }
         let dialed = self.dial_and_lease().await;
-        *last = Some(dialed.as_ref().map(|(session, _)| session.clone()).map_err(Clone::clone));
-        let (session, lease) = dialed.inspect_err(|_| {
+        *last = Some(dialed.as_ref().map(|(session, ..)| session.clone()).map_err(Clone::clone));
+        let (session, lease, early) = dialed.inspect_err(|_| {
             slot.failures.fetch_add(1, Ordering::AcqRel);
             // Who waits still has it.
             self.socket.pool.forget(self.to, &slot);
@@ -127,14 +149,14 @@ impl Handshake<'_> {
         // Before the listener does, so that nobody opens a stream that is lost.
         let idle = self.settings.pool_idle.min(self.limits.idle_time / 2);
         self.look_after(&session, idle, Some(slot));
-        Ok((session, lease))
+        Ok((session, lease, early))
     }
 
     /// A new session, which nothing ends before somebody looks after it.
-    async fn dial_and_lease(&self) -> Result<(Arc<Session>, Lease), Failure> {
-        let session = self.dial().await?;
+    async fn dial_and_lease(&self) -> Result<(Arc<Session>, Lease, Option<Early>), Failure> {
+        let (session, early) = self.dial().await?;
         if let Some(lease) = session.lease() {
-            return Ok((session, lease));
+            return Ok((session, lease, early));
         }
         self.socket.forget(&session);
         // The remote side may have ended it by now, for want of room or as it goes.
@@ -153,13 +175,13 @@ impl Handshake<'_> {
         });
     }
 
-    async fn dial(&self) -> Outcome {
+    async fn dial(&self) -> Result<(Arc<Session>, Option<Early>), Failure> {
         let addresses = self.addresses().await?;
         let within = self.limits.handshake_time / addresses.len().max(1) as u32;
         let mut failure = Failure::Silent(within);
         for address in addresses {
-            match timeout(within, self.dial_one(address)).await {
-                Ok(Ok(session)) => return Ok(session),
+            match timeout(within, self.dial_one(address, within)).await {
+                Ok(Ok(dialed)) => return Ok(dialed),
                 Ok(Err(error)) => failure = error,
                 Err(_) => failure = Failure::Silent(within),
             }
@@ -167,17 +189,17 @@ impl Handshake<'_> {
         Err(failure)
     }
 
-    async fn dial_one(&self, address: SocketAddr) -> Outcome {
-        let crypto = QuicClientConfig::try_from(self.dialer.config.clone());
-        let crypto = crypto.map_err(|error| Failure::Setup(Arc::new(error)))?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        let mut transport = self.settings.transport(self.limits);
-        self.settings.log(&mut transport, "dialed", address);
-        config.transport_config(Arc::new(transport));
-        let name = self.dialer.name.to_str();
-        let connecting = self.socket.quic.connect_with(config, address, &name);
-        let connecting = connecting.map_err(|error| Failure::Setup(Arc::new(error)))?;
-        let connection = connecting.await.map_err(Failure::Quic)?;
+    async fn dial_one(
+        &self,
+        address: SocketAddr,
+        within: Duration,
+    ) -> Result<(Arc<Session>, Option<Early>), Failure> {
+        let connecting = self.connect_to(address)?;
+        let handshake = self.handshake(connecting, within / EARLY_SHARE).await;
+        let (connection, early) = match handshake.map_err(Failure::Quic)? {
+            Some(done) => done,
+            None => (self.connect_to(address)?.await.map_err(Failure::Quic)?, None),
+        };
         let ip = self.socket.address().ip();
         let ip = if ip.is_unspecified() { ip_towards(address).unwrap_or(ip) } else { ip };
         let session = Session::new(
@@ -191,10 +213,54 @@ impl Handshake<'_> {
         session.want();
         // Those that are dialed are as many as this program wants.
         if !self.socket.keep(&session, usize::MAX) {
-            session.connection().close(0_u32.into(), b"");
+            session.connection().close(CLOSED, b"");
             return Err(Failure::Revoked);
         }
-        Ok(session)
+        let early = early.map(|(send, recv)| {
+            let expected = session.unordered().expect(&session, send.id().index());
+            Early { send, recv, expected }
+        });
+        Ok((session, early))
+    }
+
+    fn connect_to(&self, address: SocketAddr) -> Result<Connecting, Failure> {
+        let crypto = QuicClientConfig::try_from(self.dialer.config.clone());
+        let crypto = crypto.map_err(|error| Failure::Setup(Arc::new(error)))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut transport = self.settings.transport(self.limits);
+        self.settings.log(&mut transport, "dialed", address);
+        config.transport_config(Arc::new(transport));
+        let name = self.dialer.name.to_str();
+        let connecting = self.socket.quic.connect_with(config, address, &name);
+        connecting.map_err(|error| Failure::Setup(Arc::new(error)))
+    }
+
+    /// Waits for the end of the handshake. The stream, if there is one, has the opening, and the
+    /// listener took it before that. `None`: it was tried with early data, for so long.
+    async fn handshake(
+        &self,
+        connecting: Connecting,
+        early_time: Duration,
+    ) -> Result<Option<(Connection, Option<(SendStream, RecvStream)>)>, ConnectionError> {
+        let Some(opening) = &self.early else { return Ok(Some((connecting.await?, None))) };
+        let (connection, accepted) = match connecting.into_0rtt() {
+            Ok(early) => early,
+            // It was not there before, or not lately.
+            Err(connecting) => return Ok(Some((connecting.await?, None))),
+        };
+        let saying = async {
+            let (mut send, recv) = connection.open_bi().await.ok()?;
+            send.write_all(opening).await.ok()?;
+            Some((send, recv))
+        };
+        // What cannot be said at once is not early.
+        let said = timeout(Duration::ZERO, saying).await.ok().flatten();
+        let Ok(accepted) = timeout(early_time, accepted).await else { return Ok(None) };
+        match connection.close_reason() {
+            // Who has turned early data down knows nothing of the stream: it is said again.
+            None => Ok(Some((connection, said.filter(|_| accepted)))),
+            Some(error) => Err(error),
+        }
     }
 
     /// Where to try, one after the other.
@@ -236,6 +302,7 @@ impl Handshake<'_> {
     fn refused(&self, error: ConnectionError) -> ConnectError {
         let remote = self.remote.clone();
         match &error {
+            _ if is_refusal(&error) => self.busy(),
             ConnectionError::TimedOut => self.silent(self.limits.idle_time),
             ConnectionError::TransportError(told) => match alert(told.code.into()) {
                 Some(alert) if is_about_trust(alert) => {
@@ -259,6 +326,11 @@ impl Handshake<'_> {
     fn failed(&self, source: impl Into<network_core::BackendError>) -> ConnectError {
         let remote = self.remote.clone();
         ConnectError::Backend { remote, protocol: "quic", source: source.into() }
+    }
+
+    /// The other side takes no more QUIC connections.
+    pub(crate) fn busy(&self) -> ConnectError {
+        ConnectError::Rejected { remote: self.remote.clone(), reason: Rejection::Busy }
     }
 
     pub(crate) fn unreachable(&self, error: io::Error) -> ConnectError {

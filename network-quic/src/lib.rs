@@ -45,4 +45,4 @@ pub use address::AddressError;
 pub use backend::Quic;
 #[cfg(feature = "qlog")]
 pub use qlog::QlogError;
-pub use settings::Congestion;
+pub use settings::{Congestion, EarlyData};

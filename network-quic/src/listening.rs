@@ -3,26 +3,32 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use network_core::{Acceptor, Attempt, BackendError, Endpoint, Peer, stream, wire::Hello};
-use network_tls::{Listening, Trust};
-use quinn::{
-    Connecting, ConnectionError, Incoming, crypto::rustls::QuicServerConfig,
-    rustls::pki_types::CertificateDer,
+use network_core::{
+    Acceptor, Attempt, BackendError, Endpoint, Handshake, Peer, Rejection,
+    stream::{self, Agreed},
+    wire::Hello,
 };
-use tokio::time::timeout;
+use network_tls::{Listening, TlsError, Trust};
+use quinn::{
+    Connecting, Connection, ConnectionError, Incoming, RecvStream, SendStream,
+    crypto::rustls::QuicServerConfig, rustls::pki_types::CertificateDer,
+};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     address::{endpoint_of, priority},
-    session::Session,
+    session::{CLOSED, Inbound, Lease, Session, Undecided},
     settings::Settings,
     socket::Socket,
     stream::{Arrived, Purpose, ResetCode, Stream, look_at},
-    unordered,
+    unordered::{self, Expected},
 };
 
 /// From so many handshakes in progress on, who comes has to show that it is where it says to be
@@ -144,13 +150,13 @@ impl Taker {
                 incoming.refuse();
                 continue;
             };
-            let taker = self.clone();
+            let host = Arc::new(Host { taker: self.clone(), from });
             tokio::spawn(async move {
-                let session = taker.handshake(incoming).await;
+                let mut handshake = Some(handshake);
+                let session = host.handshake(incoming, &mut handshake).await;
                 drop(counted);
                 match session {
                     Ok((session, socket)) => {
-                        let host = Arc::new(Host { taker, from });
                         let idle = host.taker.acceptor.limits().idle_time;
                         session.serve(Some(idle), Some((host, handshake))).await;
                         socket.forget(&session);
@@ -173,25 +179,11 @@ impl Taker {
         incoming.accept_with(Arc::new(config))
     }
 
-    async fn handshake(&self, incoming: Incoming) -> Result<(Arc<Session>, Arc<Socket>), String> {
-        let limits = self.acceptor.limits();
-        let connection = timeout(limits.handshake_time, async { self.accept(incoming)?.await })
-            .await
-            .map_err(|_| "its handshake took too long".to_owned())?
-            .map_err(|error| format!("its handshake failed: {error}"))?;
+    /// Who is at the other end, as far as the handshake has come.
+    fn peer_of(&self, connection: &Connection) -> Result<Option<Peer>, TlsError> {
         let shown = connection.peer_identity();
         let shown = shown.as_ref().and_then(|any| any.downcast_ref::<Vec<CertificateDer<'_>>>());
-        let peer = self.listening.peer_of(shown.map(Vec::as_slice));
-        let peer = peer.map_err(|error| error.to_string())?.map(Peer::Id);
-        let socket = self.socket.upgrade().ok_or("the socket is closed")?;
-        let ip = connection.local_ip().unwrap_or(socket.address().ip());
-        let session = Session::new(connection, ip, peer, limits, self.settings.max_streams);
-        let session = session.map_err(|error| error.to_string())?;
-        if !socket.keep(&session, limits.max_connections) {
-            session.connection().close(ResetCode::Refused.into(), b"no more connections");
-            return Err("there are too many QUIC connections, or there are to be none".to_owned());
-        }
-        Ok((session, socket))
+        Ok(self.listening.peer_of(shown.map(Vec::as_slice))?.map(Peer::Id))
     }
 }
 
@@ -202,53 +194,233 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    async fn handshake(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        counted: &mut Option<Handshake>,
+    ) -> Result<(Arc<Session>, Arc<Socket>), String> {
+        let taker = &self.taker;
+        let limits = taker.acceptor.limits();
+        let (connection, early) =
+            timeout(limits.handshake_time, self.connection(incoming, counted))
+                .await
+                .map_err(|_| "its handshake took too long".to_owned())?
+                .map_err(|error| format!("its handshake failed: {error}"))?;
+        let peer = taker.peer_of(&connection).map_err(|error| error.to_string())?;
+        let socket = taker.socket.upgrade().ok_or("the socket is closed")?;
+        let ip = connection.local_ip().unwrap_or(socket.address().ip());
+        let session = Session::new(connection, ip, peer, limits, taker.settings.max_streams);
+        let session = session.map_err(|error| error.to_string())?;
+        // More than connections: who asks for one too many has to be told so over something, and
+        // a session without a connection does not take the place of one.
+        let most = limits.max_connections.saturating_add(limits.max_handshakes);
+        if !socket.keep(&session, most) {
+            let code = if socket.is_closing() { CLOSED } else { ResetCode::Refused.into() };
+            session.connection().close(code, b"no more connections");
+            return Err("there are too many QUIC connections, or there are to be none".to_owned());
+        }
+        if let Some(Early { stream, confirm, unconfirmed }) = early
+            && let Some(lease) = session.lease()
+        {
+            unconfirmed.keep();
+            let confirmed = Confirmed {
+                undecided: session.deciding(),
+                // Before any record can come.
+                expected: session.unordered().expect(&session, stream),
+                inbound: session.came_in(),
+                lease,
+                session: session.clone(),
+            };
+            // It may be turned down by now.
+            let _ = confirm.send(confirmed);
+        }
+        Ok((session, socket))
+    }
+
+    /// A connection after its handshake, and the stream that came before that.
+    async fn connection(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        counted: &mut Option<Handshake>,
+    ) -> Result<(Connection, Option<Early>), ConnectionError> {
+        let connecting = self.taker.accept(incoming)?;
+        if !self.taker.settings.early_data.listens() {
+            return Ok((connecting.await?, None));
+        }
+        let (connection, over) = match connecting.into_0rtt() {
+            Ok(early) => early,
+            Err(connecting) => return Ok((connecting.await?, None)),
+        };
+        let mut over = pin!(over);
+        let first = tokio::select! {
+            biased;
+            _ = &mut over => None,
+            // Before the handshake is over nothing else comes (RFC 9001 §5.7).
+            first = connection.accept_bi() => Some(first?),
+        };
+        let mut early = None;
+        if let Some((send, recv)) = first {
+            // The stream keeps it, whatever becomes of this.
+            let unconfirmed = Unconfirmed(Some(connection.clone()));
+            let (confirm, confirmed) = oneshot::channel();
+            early = Some(Early { stream: recv.id().index(), confirm, unconfirmed });
+            let (host, connection, counted) = (self.clone(), connection.clone(), counted.take());
+            tokio::spawn(async move {
+                let _counted = counted;
+                host.take_early(connection, send, recv, confirmed).await;
+            });
+            let _ = over.await;
+        }
+        match connection.close_reason() {
+            Some(error) => Err(error),
+            None => Ok((connection, early)),
+        }
+    }
+
+    /// Decides over a connection before the handshake is over, and opens it when that is over.
+    ///
+    /// The opening is from whom the session that is resumed was proved for, but it may be sent
+    /// again by others: so nothing but the decision comes of it before the end of the handshake
+    /// (RFC 8446 §8).
+    async fn take_early(
+        &self,
+        connection: Connection,
+        send: SendStream,
+        mut recv: RecvStream,
+        confirmed: oneshot::Receiver<Confirmed>,
+    ) {
+        let acceptor = &self.taker.acceptor;
+        let id = recv.id().index();
+        let mut begun = Bytes::new();
+        let purpose = purpose(&mut recv, &mut begun);
+        let purpose = timeout(acceptor.limits().handshake_time, purpose).await.unwrap_or_default();
+        let stream = Stream::early(send, recv, begun);
+        let peer = self.taker.peer_of(&connection);
+        drop(connection);
+        let (Some(purpose @ (Purpose::Ordered | Purpose::Unordered)), Ok(peer)) = (purpose, peer)
+        else {
+            return stream.reset(ResetCode::Refused);
+        };
+        let attempt = |hello: &Hello| self.attempt(hello, peer.as_ref(), Ok);
+        let decided = stream::decide(stream, acceptor, attempt).await;
+        let (stream, mut agreed) = match decided {
+            Ok(decided) => decided,
+            Err(rejection) => return self.turned_down(&rejection),
+        };
+        let Ok(confirmed) = confirmed.await else {
+            return tracing::debug!(from = %self.from, "its early data was all that came of it");
+        };
+        let Confirmed { session, lease, inbound, expected, undecided: _undecided } = confirmed;
+        let stream = stream.confirmed(lease, inbound);
+        // Only after the handshake there is a name for it.
+        let (true, Ok(remote)) =
+            (session.peer() == peer.as_ref(), session.opener(&agreed.info.remote, id))
+        else {
+            return stream.reset(ResetCode::Refused);
+        };
+        agreed.info.remote = remote;
+        let expected = (purpose == Purpose::Unordered).then_some(expected);
+        self.open(&session, stream, agreed, expected);
+    }
+
     /// Opens a connection over a stream that came in, or turns it down.
     async fn take(&self, session: &Arc<Session>, stream: Stream, purpose: Purpose) {
         let _deciding = session.deciding();
         let id = stream.id();
         let acceptor = &self.taker.acceptor;
-        let attempt = |hello: &Hello| self.attempt(hello, session, id);
+        let attempt = |hello: &Hello| {
+            self.attempt(hello, session.peer(), |remote| session.opener(&remote, id))
+        };
         // Its records may come before this side is done.
         let expect = || session.unordered().expect(session, id);
         let expected = (purpose == Purpose::Unordered).then(expect);
-        let decided = stream::decide(stream, acceptor, attempt).await;
-        let taken = decided.and_then(|(stream, mut agreed)| {
-            agreed.info.path = Some(session.path());
-            // A bad one was turned down with the attempt.
-            let priority = priority(agreed.info.local.as_str()).unwrap_or_default();
-            stream.set_priority(priority);
-            Ok(match expected {
-                Some(expected) => unordered::open(stream, expected, agreed, priority)?,
-                None => stream::drive(stream, agreed)?,
-            })
-        });
-        match taken {
-            Ok(_connection) => session.want(),
-            Err(rejection) => tracing::debug!(from = %self.from, %rejection, "turned down"),
+        match stream::decide(stream, acceptor, attempt).await {
+            Ok((stream, agreed)) => self.open(session, stream, agreed, expected),
+            Err(rejection) => self.turned_down(&rejection),
         }
+    }
+
+    /// Opens what both sides have agreed on.
+    fn open(
+        &self,
+        session: &Arc<Session>,
+        stream: Stream,
+        mut agreed: Agreed,
+        expected: Option<Expected>,
+    ) {
+        agreed.info.path = Some(session.path());
+        // A bad one was turned down with the attempt.
+        let priority = priority(agreed.info.local.as_str()).unwrap_or_default();
+        stream.set_priority(priority);
+        let opened = match expected {
+            Some(expected) => unordered::open(stream, expected, agreed, priority),
+            None => stream::drive(stream, agreed),
+        };
+        match opened {
+            Ok(_connection) => session.want(),
+            Err(revoked) => self.turned_down(&revoked.into()),
+        }
+    }
+
+    fn turned_down(&self, rejection: &Rejection) {
+        tracing::debug!(from = %self.from, %rejection, "turned down");
     }
 
     /// Who dials what. Only the names of ports are the dialer's own word.
     fn attempt(
         &self,
         hello: &Hello,
-        session: &Session,
-        stream: u64,
+        peer: Option<&Peer>,
+        named: impl FnOnce(Endpoint) -> Result<Endpoint, BackendError>,
     ) -> Result<Attempt, BackendError> {
-        let trust = match session.peer() {
+        let trust = match peer {
             Some(Peer::Id(peer)) => Trust::Peer(*peer),
             _ => Trust::Name,
         };
         let (to, from) = hello.port_paths()?;
         priority(to)?;
         let local = self.taker.transport.join(to)?;
-        let remote = session.opener(&endpoint_of(self.from, trust)?.join(from)?, stream)?;
+        let remote = named(endpoint_of(self.from, trust)?.join(from)?)?;
         let attempt = Attempt::new(local, remote).with_source(self.from);
-        Ok(match session.peer() {
+        Ok(match peer {
             Some(peer) => attempt.with_peer(peer.clone()),
             None => attempt,
         })
     }
+}
+
+/// A stream that came before the handshake was over, and who waits for that.
+struct Early {
+    stream: u64,
+    confirm: oneshot::Sender<Confirmed>,
+    unconfirmed: Unconfirmed,
+}
+
+/// Closes a connection whose handshake nobody waits for any more, or that is not let in.
+struct Unconfirmed(Option<Connection>);
+
+impl Unconfirmed {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.close(ResetCode::Refused.into(), b"");
+        }
+    }
+}
+
+/// What a stream is part of that came before the handshake was over.
+struct Confirmed {
+    session: Arc<Session>,
+    lease: Lease,
+    inbound: Inbound,
+    undecided: Undecided,
+    /// In case it is for records without an order.
+    expected: Expected,
 }
 
 impl Session {
@@ -256,17 +428,17 @@ impl Session {
     /// nothing has used it for a time.
     pub(crate) async fn serve(
         self: &Arc<Self>,
-        idle: Option<std::time::Duration>,
-        host: Option<(Arc<Host>, network_core::Handshake)>,
+        idle: Option<Duration>,
+        host: Option<(Arc<Host>, Option<Handshake>)>,
     ) {
         let (host, handshake) = host.unzip();
-        let handshake: FirstHandshake = Arc::new(Mutex::new(handshake));
+        let handshake: FirstHandshake = Arc::new(Mutex::new(handshake.flatten()));
         let mut idle = std::pin::pin!(self.idle(idle));
         loop {
             let accepted = tokio::select! {
                 accepted = self.connection().accept_bi() => accepted,
                 () = &mut idle => {
-                    self.connection().close(0_u32.into(), b"");
+                    self.connection().close(CLOSED, b"");
                     return;
                 }
             };
@@ -336,15 +508,20 @@ impl Session {
 }
 
 impl Arrived {
-    /// What it is for, once that has come; `None` if it is for nothing known.
-    ///
-    /// Cancel safe.
+    /// See [`purpose`].
     async fn purpose(&mut self) -> Option<Purpose> {
-        let chunk = self.recv.read_chunk(usize::MAX, true).await.ok()??;
-        self.begun = chunk.bytes;
-        self.begun.try_get_u8().ok().and_then(Purpose::of)
+        purpose(&mut self.recv, &mut self.begun).await
     }
 }
 
+/// What a stream is for, once that has come, and what came behind that; `None` if it is for
+/// nothing known.
+///
+/// Cancel safe.
+async fn purpose(recv: &mut RecvStream, begun: &mut Bytes) -> Option<Purpose> {
+    *begun = recv.read_chunk(usize::MAX, true).await.ok()??.bytes;
+    begun.try_get_u8().ok().and_then(Purpose::of)
+}
+
 /// The handshake of a QUIC connection, which counts until the first stream has had its opening.
-type FirstHandshake = Arc<Mutex<Option<network_core::Handshake>>>;
+type FirstHandshake = Arc<Mutex<Option<Handshake>>>;

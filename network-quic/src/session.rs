@@ -13,7 +13,7 @@ use std::{
 
 use bytes::BytesMut;
 use network_core::{BackendError, Endpoint, Limits, Path, PathStats, Peer};
-use quinn::{Connection, ConnectionError};
+use quinn::{Connection, ConnectionError, VarInt};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     settings::FIRST_STREAMS,
-    stream::{Purpose, Stream},
+    stream::{Purpose, ResetCode, Stream},
     unordered::Known,
 };
 
@@ -81,6 +81,17 @@ impl Path for Asked {
         told.congestion_window = stats.cwnd;
         told.max_packet_len = stats.current_mtu;
         Some(told)
+    }
+}
+
+/// What a QUIC connection is closed with that nobody needs any more.
+pub(crate) const CLOSED: VarInt = VarInt::from_u32(0);
+
+/// Whether the other side has closed it because it takes no more.
+pub(crate) fn is_refusal(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::ApplicationClosed(close) => close.error_code == ResetCode::Refused.into(),
+        _ => false,
     }
 }
 
@@ -206,9 +217,14 @@ impl Session {
     pub(crate) fn was_forgotten(&self) -> bool {
         match self.connection.close_reason() {
             Some(ConnectionError::Reset) => true,
-            Some(ConnectionError::ApplicationClosed(close)) => close.error_code == 0_u32.into(),
+            Some(ConnectionError::ApplicationClosed(close)) => close.error_code == CLOSED,
             _ => false,
         }
+    }
+
+    /// Whether the other side has as many QUIC connections as it takes.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.connection.close_reason().is_some_and(|error| is_refusal(&error))
     }
 
     /// Opens a stream and says what it is for, and what comes behind that. Waits while there are
@@ -277,7 +293,7 @@ impl Session {
         let _ = timeout(DECIDING.min(self.linger), self.ended(|state| state.leases == 0)).await;
         // Past that, what has not got through will not.
         let _ = timeout(self.linger, self.ended(|state| state.leases <= state.undecided)).await;
-        self.connection.close(0_u32.into(), b"");
+        self.connection.close(CLOSED, b"");
     }
 
     /// Lets nothing begin, and is ready once enough has ended.

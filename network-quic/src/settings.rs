@@ -19,9 +19,36 @@ pub enum Congestion {
     Bbr,
 }
 
+/// Who says or takes an opening before the handshake of QUIC is over. See
+/// [`Quic::with_early_data`](crate::Quic::with_early_data).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EarlyData {
+    /// Nobody.
+    #[default]
+    Never,
+    /// This side where it dials.
+    Dialing,
+    /// This side where it listens.
+    Listening,
+    /// This side, whatever it does.
+    Both,
+}
+
+impl EarlyData {
+    pub(crate) fn dials(self) -> bool {
+        matches!(self, Self::Dialing | Self::Both)
+    }
+
+    pub(crate) fn listens(self) -> bool {
+        matches!(self, Self::Listening | Self::Both)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) congestion: Congestion,
+    pub(crate) early_data: EarlyData,
     pub(crate) unordered: bool,
     pub(crate) pooling: bool,
     pub(crate) pool_idle: Duration,
@@ -36,6 +63,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             congestion: Congestion::default(),
+            early_data: EarlyData::default(),
             unordered: false,
             pooling: true,
             pool_idle: Duration::from_secs(20),

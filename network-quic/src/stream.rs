@@ -76,12 +76,23 @@ impl Stream {
         Self { send: Some(send), recv, begun: Bytes::new(), lease: Some(lease), _inbound: None }
     }
 
+    /// One that the other side has opened.
     pub(crate) fn that_came(arrived: Arrived, lease: Lease) -> Self {
         let Arrived { send, recv, begun, inbound } = arrived;
-        let mut stream = Self::new(send, recv, lease);
-        stream.begun = begun;
-        stream._inbound = Some(inbound);
-        stream
+        Self::early(send, recv, begun).confirmed(lease, inbound)
+    }
+
+    /// One that came before the handshake was over, of which some has been read. What is written
+    /// last may not get through until it is [confirmed](Self::confirmed).
+    pub(crate) fn early(send: SendStream, recv: RecvStream, begun: Bytes) -> Self {
+        Self { send: Some(send), recv, begun, lease: None, _inbound: None }
+    }
+
+    /// The same after the handshake.
+    pub(crate) fn confirmed(mut self, lease: Lease, inbound: Inbound) -> Self {
+        self.lease = Some(lease);
+        self._inbound = Some(inbound);
+        self
     }
 
     /// Has what is written go before what other streams of the QUIC connection have that is of

@@ -14,7 +14,7 @@ use std::{
 };
 
 use network_core::{
-    Bytes, ConnectError, Connection, Delivery, Limits, Network, PeerId, Port, SendError,
+    Bytes, ConnectError, Connection, Delivery, Limits, Network, PeerId, Port, Rejection, SendError,
     accept_all, handler_fn,
 };
 use network_quic::Quic;
@@ -481,6 +481,42 @@ async fn a_listener_that_ends_each_session_is_out_of_reach_and_nothing_else() {
             let error = dial(&port, &to).await.unwrap_err();
             assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_is_one_too_many_is_told_so() {
+    let limits = Limits::default().with_max_connections(1).with_max_handshakes(2);
+    let listening = serve(&network(Quic::new(tls()), limits), ANY).await;
+    let to = listening.local_endpoint().as_str();
+    let first = usual().bind(ANY).await.unwrap();
+    let connection = dial(&first, to).await.unwrap();
+    // All have a QUIC connection of their own, and those who were turned down keep theirs for a
+    // while: until there is no room for one more.
+    let mut ports = Vec::new();
+    for number in 0..4 {
+        let port = usual().bind(ANY).await.unwrap();
+        let error = dial(&port, to).await.unwrap_err();
+        let busy = matches!(error, ConnectError::Rejected { reason: Rejection::Busy, .. });
+        assert!(busy, "{number}: {error:?}");
+        ports.push(port);
+    }
+    echo(&connection).await;
+}
+
+#[tokio::test]
+async fn sessions_without_a_connection_keep_nobody_out() {
+    let limits = Limits::default().with_max_connections(1);
+    let listening = serve(&network(Quic::new(tls()), limits), ANY).await;
+    let to = listening.local_endpoint().as_str();
+    let mut ports = Vec::new();
+    for _ in 0..4 {
+        let port = usual().bind(ANY).await.unwrap();
+        let connection = dial(&port, to).await.unwrap();
+        echo(&connection).await;
+        connection.close().await;
+        eventually("there is room", || listening.connections().is_empty()).await;
+        ports.push(port);
     }
 }
 

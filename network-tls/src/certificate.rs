@@ -42,6 +42,8 @@ struct Current {
     key: Arc<CertifiedKey>,
     /// Seals the tickets of its connections.
     tickets: Arc<dyn ProducesTickets>,
+    /// How often it was replaced.
+    edition: u64,
 }
 
 /// Why a certificate cannot be used.
@@ -127,7 +129,13 @@ impl Certificate {
     }
 
     fn replace(&self, new: Current) {
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Current { edition: current.edition + 1, ..new };
+    }
+
+    /// Another one for each certificate that it was.
+    pub(crate) fn edition(&self) -> u64 {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).edition
     }
 
     fn current(&self) -> Current {
@@ -156,7 +164,8 @@ impl Current {
         let unusable = |source| CertificateError::Unusable { source };
         // Which also refuses a key that is not the certificate's.
         let key = CertifiedKey::from_der(chain, key, &crypto::provider()).map_err(unusable)?;
-        Ok(Self { key: Arc::new(key), tickets: Ticketer::new().map_err(unusable)? })
+        let tickets = Ticketer::new().map_err(unusable)?;
+        Ok(Self { key: Arc::new(key), tickets, edition: 0 })
     }
 }
 

@@ -26,6 +26,7 @@
 
 mod certificate;
 mod crypto;
+mod early;
 mod error;
 mod file;
 mod identity;

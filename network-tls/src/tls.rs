@@ -29,8 +29,12 @@ use crate::{
 /// when all is set.
 ///
 /// Everywhere TLS is version 1.3, nothing is sent before the handshake is over (no early
-/// data), and keys are logged nowhere, whatever `SSLKEYLOGFILE` says. That does not hold of
-/// the program's own configurations, which are taken as they are.
+/// data, but for what [`Dialer::with_early_data`] and [`Listening::with_early_data`] make), and
+/// keys are logged nowhere, whatever `SSLKEYLOGFILE` says. That does not hold of the program's own
+/// configurations, which are taken as they are.
+///
+/// [`Dialer::with_early_data`]: crate::Dialer::with_early_data
+/// [`Listening::with_early_data`]: crate::Listening::with_early_data
 #[derive(Clone, Default)]
 pub struct Tls(Arc<Inner>);
 
@@ -125,6 +129,10 @@ impl Tls {
     /// configuration.
     pub fn has_certificate(&self) -> bool {
         self.0.settings.certificate.is_some() || self.0.settings.server_config.is_some()
+    }
+
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        self.0.settings.certificate.clone()
     }
 
     /// The program's own configuration to dial with.

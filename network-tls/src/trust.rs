@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
 };
 
-use crate::{Tls, TlsError};
+use crate::{Tls, TlsError, early};
 
 /// By what an endpoint with TLS says that its server is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +64,38 @@ pub struct Listening {
     proves: Option<Tls>,
 }
 
+impl Dialer {
+    /// Sends what it has to say before the handshake is over, where it has been at that server
+    /// before (RFC 8446 §2.3): only for transports and programs that know what that means. The
+    /// program's own configuration stays as it is.
+    #[must_use]
+    pub fn with_early_data(mut self) -> Self {
+        if self.peer.is_some() {
+            let mut config = ClientConfig::clone(&self.config);
+            config.enable_early_data = true;
+            self.config = Arc::new(config);
+        }
+        self
+    }
+}
+
 impl Listening {
+    /// Takes what dialers send before the handshake is over (RFC 8446 §2.3): only for transports
+    /// and programs that know what that means. A first flight is taken as early data once, however
+    /// often it comes; for that, each call makes a listener with sessions of its own, some 4,096 of
+    /// the last. The program's own configuration stays as it is.
+    #[must_use]
+    pub fn with_early_data(mut self) -> Self {
+        if let Some(tls) = &self.proves {
+            let certificate = match self.trust {
+                Trust::Name => tls.certificate(),
+                Trust::Peer(_) => None,
+            };
+            self.config = Arc::new(early::taking(&self.config, certificate));
+        }
+        self
+    }
+
     /// Who has shown these certificates in a handshake with [`config`](Self::config): `None` is
     /// somebody who may stay unknown here.
     ///

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{Expected, Shared, outbound};
-use crate::stream::Stream;
+use crate::stream::{Stream, look_at};
 
 /// No frame of a control stream carries a payload, but for the text of a close.
 const FRAMES: FrameLimits = FrameLimits { record: 0, ack: 0 };
@@ -70,8 +70,6 @@ pub(super) async fn run(
     drop(expected);
     {
         let mut state = shared.lock();
-        state.session = None;
-        state.shut = true;
         state.done();
         state.recalls.clear();
     }
@@ -119,9 +117,9 @@ impl Driver {
         let mut clock = pin!(sleep_until(self.tick));
         // Here, and not in a task each: what comes together is then looked at in one turn.
         let mut answers = FuturesUnordered::new();
-        loop {
+        let end = loop {
             if let Err(reason) = self.take_frames(events) {
-                return self.broken(reason, writing).await;
+                break self.broken(reason, writing).await;
             }
             let (fault, begun) = {
                 let mut state = self.shared.lock();
@@ -131,7 +129,7 @@ impl Driver {
                 answers.push(outbound::finish(self.shared.clone(), id, answer));
             }
             if let Some(reason) = fault {
-                return self.broken(reason, writing).await;
+                break self.broken(reason, writing).await;
             }
             let drained = self.told
                 && poll_fn(|cx| {
@@ -152,7 +150,7 @@ impl Driver {
             if self.heard_end
                 && let Some(end) = self.finished.take()
             {
-                return end;
+                break end;
             }
             let shared = self.shared.clone();
             let until = self.parting.map_or(self.tick, |parting| parting.min(self.tick));
@@ -162,15 +160,15 @@ impl Driver {
             tokio::select! {
                 read = reading.read_buf(&mut self.input), if !self.heard_end => match read {
                     Ok(0) if self.heard_done => self.heard_end = true,
-                    Ok(0) => return self.cut_off(CloseReason::cut_off()),
+                    Ok(0) => break self.cut_off(CloseReason::cut_off()),
                     Ok(_) => self.heard = true,
                     Err(error) => {
-                        return self.finished.take().unwrap_or_else(|| self.cut_off(error.into()));
+                        break self.finished.take().unwrap_or_else(|| self.cut_off(error.into()));
                     }
                 },
                 wrote = writing.write_buf(&mut self.output), if !self.output.is_empty() => {
                     if let Err(error) = wrote {
-                        return self.cut_off(error.into());
+                        break self.cut_off(error.into());
                     }
                 }
                 () = shared.changed.notified() => {}
@@ -185,11 +183,23 @@ impl Driver {
                 }) => {}
                 () = &mut clock => {
                     if let Some(end) = self.tick() {
-                        return end;
+                        break end;
                     }
                 }
             }
+        };
+        let begun = {
+            let mut state = self.shared.lock();
+            state.session = None;
+            state.shut = true;
+            mem::take(&mut state.begun)
+        };
+        for (id, answer) in begun {
+            answers.push(outbound::finish(self.shared.clone(), id, answer));
         }
+        // Answers that have come by now are answers, whatever came right behind them.
+        while let Poll::Ready(Some(())) = look_at(answers.next()) {}
+        end
     }
 
     fn take_frames(&mut self, events: &mut LinkEvents) -> Result<(), CloseReason> {

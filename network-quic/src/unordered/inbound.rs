@@ -38,8 +38,13 @@ pub(crate) fn receive_now(session: &Session, mut arrived: Arrived) -> Result<(),
             arrived.begun = [&arrived.begun[..], &more.bytes[..]].concat().into();
             return Err(arrived);
         }
-        // What is wrong with it shows again.
-        Poll::Ready(Err(_)) | Poll::Pending => return Err(arrived),
+        // Called back, as below. It must not be read again: a stream that has told that it was
+        // reset tells next that it came to its end, and some of a record would be taken for all.
+        Poll::Ready(Err(_)) => {
+            let _ = arrived.send.finish();
+            return Ok(());
+        }
+        Poll::Pending => return Err(arrived),
     }
     let Arrived { send, mut recv, inbound, .. } = arrived;
     let Some(mut counted) = Counted::begin(&shared, &send) else { return Ok(()) };

@@ -33,6 +33,11 @@ impl Link for UnorderedLink {
         if let Begun::Wholly(answer) = begun {
             let first = {
                 let mut state = shared.lock();
+                if state.session.is_none() {
+                    // Nobody waits for its answer any more, and it would keep the socket open.
+                    drop(state);
+                    return Ok(());
+                }
                 state.begun.push((id, answer));
                 state.begun.len() == 1
             };

@@ -127,7 +127,13 @@ async fn exchange(
     begun: Begun,
     recalled: oneshot::Receiver<()>,
 ) -> io::Result<Fate> {
-    let session = shared.lock().session.clone().ok_or(io::ErrorKind::NotConnected)?;
+    let Some(session) = shared.lock().session.clone() else {
+        if let Begun::Partly(mut send, ..) = begun {
+            // Dropped as it is, some of the record would pass for all of it.
+            let _ = send.reset(CALLED_BACK);
+        }
+        return Err(io::ErrorKind::NotConnected.into());
+    };
     let mut recalled = pin!(recalled);
     let (mut send, mut recv, mut said) = match begun {
         Begun::Wholly(mut recv) => return read_answer(shared, &mut recv).await,
