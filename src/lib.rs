@@ -21,6 +21,15 @@ pub mod quic {
     pub use network_quic::*;
 }
 
+/// Hosts, which are backends at `/ibc-port/NAME` and `/ibc-hop/CONNECTION/ibc-port/…`.
+///
+/// `network::builder` registers none: a host has a name and a key, and is registered like any
+/// backend, with [`NetworkBuilder::protocol`].
+#[cfg(feature = "ibc")]
+pub mod ibc {
+    pub use network_ibc::*;
+}
+
 /// Identity and TLS, for endpoints with `/tls` or `/quic-v1`.
 #[cfg(any(feature = "tls", feature = "quic"))]
 pub mod tls {

@@ -22,7 +22,8 @@ fn the_tour_checks_every_ack_over_every_backend() {
     let (status, out) = tour.finish();
     assert!(status.success(), "{out}{}", tour.errors());
     let rows: Vec<&str> = out.lines().filter(|line| line.starts_with('/')).collect();
-    let backends = 2 + usize::from(cfg!(feature = "tls")) + usize::from(cfg!(feature = "quic"));
+    let sockets = 2 + usize::from(cfg!(feature = "tls")) + usize::from(cfg!(feature = "quic"));
+    let backends = sockets + usize::from(cfg!(feature = "ibc"));
     assert_eq!(rows.len(), backends, "{out}");
     assert!(rows[0].starts_with("/local/tour "), "{out}");
     assert!(rows[1].starts_with("/ip4/127.0.0.1/tcp/"), "{out}");
@@ -31,7 +32,10 @@ fn the_tour_checks_every_ack_over_every_backend() {
         assert!(rows[2].contains("/tls/p2p/"), "{out}");
     }
     if cfg!(feature = "quic") {
-        assert!(rows[backends - 1].contains("/quic-v1/p2p/"), "{out}");
+        assert!(rows[sockets - 1].contains("/quic-v1/p2p/"), "{out}");
+    }
+    if cfg!(feature = "ibc") {
+        assert!(rows[backends - 1].starts_with("/ibc-hop/connection-0/ibc-port/tour/"), "{out}");
     }
     assert!(out.contains("Every ack was the SHA-256 of its record"), "{out}");
     assert!(out.lines().all(|line| line.chars().count() <= 100), "too wide:\n{out}");

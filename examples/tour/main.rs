@@ -50,7 +50,12 @@ const STOPS: &[Stop] = &[
         listen: "/ip4/127.0.0.1/udp/0/quic-v1/port/tour",
         from: "/ip4/127.0.0.1/udp/0/quic-v1/port/guest",
     },
+    #[cfg(all(feature = "ibc", feature = "loopback"))]
+    Stop { backend: "ibc", listen: "/ibc-port/tour", from: "/ibc-port/guest" },
 ];
+
+/// The longest record of all stops: that of IBC, in bytes.
+const LONGEST: usize = 262_144;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -76,7 +81,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
         return Err("no backend is compiled in: add --features full".into());
     }
 
-    let files = Files::of_this_repository(network.limits().max_record_len)?;
+    let files = Files::of_this_repository(network.limits().max_record_len.min(LONGEST))?;
     println!("{files}\n");
 
     // The whole tour takes about ten seconds, however many stops it has.
@@ -87,7 +92,9 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let mut acks = 0;
     for (at, stop) in STOPS.iter().enumerate() {
         progress.stop(at + 1, STOPS.len(), stop.backend);
-        let (endpoint, figures) = visit(&network, stop, &files, pace, &mut progress).await?;
+        let (there, here, hop) = networks(&network, stop).await?;
+        let (endpoint, figures) =
+            visit(&there, &here, &hop, stop, &files, pace, &mut progress).await?;
         acks += figures.acks;
         table.row(&endpoint, &figures);
     }
@@ -116,23 +123,50 @@ fn network() -> Result<Network, Box<dyn Error>> {
     Ok(network::new()?)
 }
 
+/// The networks of the server and of the client, and what the client dials before the server's
+/// name: for most backends one network does for both.
+async fn networks(
+    network: &Network,
+    stop: &Stop,
+) -> Result<(Network, Network, String), Box<dyn Error>> {
+    match stop.backend {
+        #[cfg(all(feature = "ibc", feature = "loopback"))]
+        "ibc" => {
+            use network::ibc::Host;
+
+            // Two hosts, who reach each other in process here.
+            let (there, here) = (Host::in_memory("tour")?, Host::in_memory("guest")?);
+            there.serve(&network.bind("/local/host").await?).await?;
+            let hop = here.connect_hop(&network.bind("/local/").await?, "/local/host").await?;
+            let of = |host| Network::builder().protocol(host).build();
+            Ok((of(there)?, of(here)?, format!("/ibc-hop/{}", hop.connection)))
+        }
+        _ => Ok((network.clone(), network.clone(), String::new())),
+    }
+}
+
 /// Serves the files over one backend; the same handler for all of them.
 async fn visit(
-    network: &Network,
+    there: &Network,
+    here: &Network,
+    hop: &str,
     stop: &Stop,
     files: &Files,
     pace: Pace,
     progress: &mut Progress,
 ) -> Result<(String, Figures), Box<dyn Error>> {
-    let server = network.bind(stop.listen).await?;
+    let server = there.bind(stop.listen).await?;
     server.listen(accept_all(handler_fn(sha256))).await?;
-    let client = network.bind(stop.from).await?;
-    let endpoint = server.local_endpoint();
+    let client = here.bind(stop.from).await?;
+    let endpoint = match hop {
+        "" => server.local_endpoint().clone(),
+        hop => Endpoint::parse(&format!("{hop}{}/ordered/tour-1", server.local_endpoint()))?,
+    };
 
-    let figures = measure::measure(&client, endpoint, files, pace, progress).await?;
+    let figures = measure::measure(&client, &endpoint, files, pace, progress).await?;
     client.revoke().await?;
     server.revoke().await?;
-    Ok((shown(endpoint), figures))
+    Ok((shown(&endpoint), figures))
 }
 
 /// An endpoint, with the end of a peer id only, which is 52 characters long.

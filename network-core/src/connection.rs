@@ -117,6 +117,12 @@ impl Connection {
         self.info().max_record_len
     }
 
+    /// Whether records and acks may be empty. Where they may not, as over IBC, an empty record
+    /// cannot be sent, and an empty ack comes as the byte 1.
+    pub fn takes_empty_records(&self) -> bool {
+        !self.info().no_empty_records
+    }
+
     /// Sends a record and waits for the ack that the remote handler returns.
     ///
     /// Waits for room in the window first. Records whose sends are polled one after the
@@ -158,6 +164,9 @@ impl Connection {
             .map_err(|_| timed_out(Delivery::NotDelivered))??;
         self.0.submit(id, Record { payload: record, timeout: options.timeout })?;
         let ack = Ack::of_sender(&self.0, id);
+        if self.info().proves_timeouts {
+            return ack.await;
+        }
         timeout_at(deadline, ack).await.map_err(|_| timed_out(Delivery::Unknown))?
     }
 
@@ -267,6 +276,9 @@ impl Connection {
         let max = self.max_record_len();
         if len > max {
             return Err(SendError::TooLarge { len, max });
+        }
+        if len == 0 && self.info().no_empty_records {
+            return Err(SendError::Empty);
         }
         let window = self.0.shared().window();
         Ok(Opening::new(window, len as u32, send))

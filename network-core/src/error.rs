@@ -27,6 +27,10 @@ pub enum SendError {
         /// The most that the connection takes, in bytes.
         max: usize,
     },
+    /// The record is empty, and the transport knows no empty records: IBC does not. Nothing was
+    /// sent.
+    #[error("an empty record cannot be sent over this connection: send at least one byte")]
+    Empty,
     /// The connection was closed already. Nothing was sent.
     #[error("the record was not sent, the connection is closed ({reason}): connect again")]
     Closed {
@@ -64,7 +68,9 @@ impl SendError {
     /// Whether the remote handler was given the record.
     pub fn delivery(&self) -> Delivery {
         match self {
-            Self::TooLarge { .. } | Self::Closed { .. } | Self::NoRoom => Delivery::NotDelivered,
+            Self::TooLarge { .. } | Self::Empty | Self::Closed { .. } | Self::NoRoom => {
+                Delivery::NotDelivered
+            }
             Self::AckLost { delivery, .. } | Self::TimedOut { delivery, .. } => *delivery,
             Self::Refused(_) => Delivery::Delivered,
         }

@@ -77,7 +77,8 @@ pub struct Record {
 pub struct Capabilities {
     /// Records arrive in the order in which they were sent.
     pub ordered: bool,
-    /// A record that is not acked in time is proved undelivered, by the backend itself.
+    /// A record that is not acked in time is proved undelivered, by the backend itself. Its
+    /// links say so too: [`LinkInfo::proves_timeouts`].
     pub proves_timeouts: bool,
     /// After a close the delivery of every record is known, as long as the transport lasts.
     pub proves_delivery: bool,
@@ -87,6 +88,14 @@ pub struct Capabilities {
     pub wire: bool,
     /// A listener is found by a longer endpoint that starts with its own.
     pub prefix_listening: bool,
+    /// Records and acks may be empty. Where they may not, an empty ack is the byte 1.
+    pub empty_records: bool,
+    /// Both sides keep to the smaller limits of the two.
+    pub agrees_on_limits: bool,
+    /// The ack of a record may come before those of records that were sent before it.
+    pub acks_overtake: bool,
+    /// A port may connect to one of its own network.
+    pub reaches_itself: bool,
 }
 
 macro_rules! capability_setters {
@@ -111,6 +120,10 @@ capability_setters! {
     with_shares_sockets sets shares_sockets;
     with_wire sets wire;
     with_prefix_listening sets prefix_listening;
+    with_empty_records sets empty_records;
+    with_agrees_on_limits sets agrees_on_limits;
+    with_acks_overtake sets acks_overtake;
+    with_reaches_itself sets reaches_itself;
 }
 
 impl Capabilities {
@@ -122,6 +135,10 @@ impl Capabilities {
         shares_sockets: false,
         wire: false,
         prefix_listening: true,
+        empty_records: true,
+        agrees_on_limits: true,
+        acks_overtake: true,
+        reaches_itself: true,
     };
 
     /// Ordered, over the common frames: what a byte-stream backend can do.
@@ -253,6 +270,11 @@ pub struct LinkInfo {
     pub peer: Option<Box<Peer>>,
     /// Whom to ask about the path, if the transport knows of it.
     pub path: Option<Arc<dyn Path>>,
+    /// Records have at least one byte: the transport knows no empty ones.
+    pub no_empty_records: bool,
+    /// The backend watches the deadlines of records itself, and proves that they passed
+    /// ([`AckSink::timed_out`]); core watches none once a record was submitted.
+    pub proves_timeouts: bool,
 }
 
 /// Knows of the path below a connection. What it is made of should not outlive that: handles of a
@@ -274,6 +296,8 @@ impl LinkInfo {
             window_bytes: limits.window_bytes,
             peer: None,
             path: None,
+            no_empty_records: false,
+            proves_timeouts: false,
         }
     }
 
@@ -406,6 +430,15 @@ impl AckSink {
     /// The record is not un-acked: on a wire, the peer broke the protocol.
     pub fn answer(&self, id: RecordId, answer: Answer) -> Result<(), StaleAck> {
         self.answers([(id, answer)])
+    }
+
+    /// Reports that a record's time, `after` its submit, has passed, and that it is proved that
+    /// no handler has seen it or will see it ([`LinkInfo::proves_timeouts`]).
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn timed_out(&self, id: RecordId, after: Duration) -> Result<(), StaleAck> {
+        self.0.window().time_out(id, after)
     }
 
     /// How many records are un-acked. After a close the number only falls.

@@ -63,14 +63,17 @@ impl<'a> SendPermit<'a> {
     /// Sends a record at once; the returned future waits for its ack.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] for more bytes than were reserved, [`SendError::Closed`].
-    /// Nothing was sent then.
+    /// [`SendError::TooLarge`] for more bytes than were reserved, [`SendError::Empty`],
+    /// [`SendError::Closed`]. Nothing was sent then.
     pub fn send(self, record: impl Into<Bytes>) -> Result<Ack<'a>, SendError> {
         let record = record.into();
         if record.len() > self.len {
             return Err(SendError::TooLarge { len: record.len(), max: self.len });
         }
         let (handle, id) = (self.handle, self.id);
+        if record.is_empty() && handle.shared().info().no_empty_records {
+            return Err(SendError::Empty);
+        }
         mem::forget(self);
         handle.shared().window().commit(id, record.len() as u32)?;
         handle.submit(id, Record { payload: record, timeout: None })?;

@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     mem,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -287,6 +288,19 @@ impl Window {
         outcome
     }
 
+    /// A record's time has passed, and it is proved that no handler will see it.
+    pub(crate) fn time_out(&self, id: RecordId, after: Duration) -> Result<(), StaleAck> {
+        let mut woken = Woken { first: None, more: Vec::new() };
+        let mut state = self.0.lock();
+        let timed_out = SendError::TimedOut { after, delivery: Delivery::NotDelivered };
+        let outcome = state.settle(id, &mut woken, |_| Err(timed_out));
+        woken.extend(state.next_in_line());
+        woken.extend(state.idle_now());
+        drop(state);
+        woken.wake();
+        outcome
+    }
+
     /// Takes the ack of a record, or waits for it.
     pub(crate) fn poll_ack(
         &self,
@@ -438,6 +452,31 @@ impl State {
     }
 
     fn answer(&mut self, id: RecordId, answer: Answer, woken: &mut Woken) -> Result<(), StaleAck> {
+        self.settle(id, woken, |state| match answer {
+            Answer::Ack(ack) => {
+                state.counts.acks += 1;
+                Ok(ack)
+            }
+            Answer::Refused(refusal) => {
+                state.counts.refusals += 1;
+                Err(SendError::Refused(refusal))
+            }
+            Answer::NoRoom => Err(SendError::NoRoom),
+            Answer::Discarded => Err(SendError::AckLost {
+                reason: state.closed.clone().unwrap_or(CloseReason::Remote),
+                delivery: Delivery::NotDelivered,
+            }),
+        })
+    }
+
+    /// Gives a record its result, if it is un-acked.
+    #[inline]
+    fn settle(
+        &mut self,
+        id: RecordId,
+        woken: &mut Woken,
+        result: impl FnOnce(&mut Self) -> Result<Bytes, SendError>,
+    ) -> Result<(), StaleAck> {
         let index = id.index();
         let slot = self.slots.get_mut(index).ok_or(StaleAck)?;
         if RecordId::of_slot(index, slot.generation) != id {
@@ -453,21 +492,7 @@ impl State {
                 return Err(StaleAck);
             }
         };
-        let result = match answer {
-            Answer::Ack(ack) => {
-                self.counts.acks += 1;
-                Ok(ack)
-            }
-            Answer::Refused(refusal) => {
-                self.counts.refusals += 1;
-                Err(SendError::Refused(refusal))
-            }
-            Answer::NoRoom => Err(SendError::NoRoom),
-            Answer::Discarded => Err(SendError::AckLost {
-                reason: self.closed.clone().unwrap_or(CloseReason::Remote),
-                delivery: Delivery::NotDelivered,
-            }),
-        };
+        let result = result(self);
         self.give_back(index);
         if wanted {
             self.slots[index].state = SlotState::Done(result);

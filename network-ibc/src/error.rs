@@ -27,10 +27,10 @@ pub enum AddressError {
         /// What stands there.
         text: String,
     },
-    /// A port or a channel is empty or has a slash.
+    /// A port, a channel or a client is empty or has a slash.
     #[error("{text:?} is no {what}: it is empty or has a '/'")]
     Part {
-        /// What it should be: `port` or `channel`.
+        /// What it should be: `port`, `channel` or `client`.
         what: &'static str,
         /// What stands there.
         text: String,

@@ -89,6 +89,8 @@ identifiers! {
     PortId, 2..=128, |text| part("port", text);
     /// A channel of a chain, such as `channel-41`.
     ChannelId, 8..=64, |text| part("channel", text);
+    /// A light client, such as `07-tendermint-0`.
+    ClientId, 9..=64, |text| part("client", text);
 }
 
 fn part(what: &'static str, text: &str) -> Result<(), AddressError> {

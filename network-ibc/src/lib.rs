@@ -17,11 +17,33 @@
 //! ```
 
 mod address;
+#[cfg(feature = "host")]
+mod client;
+#[cfg(feature = "host")]
+mod engine;
 mod error;
+#[cfg(feature = "host")]
+mod height;
+#[cfg(feature = "host")]
+mod host;
 mod identifier;
 mod interchain;
+#[cfg(feature = "host")]
+mod ledger;
+#[cfg(feature = "host")]
+mod path;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+#[cfg(feature = "host")]
+pub use client::ClientError;
+#[cfg(feature = "host")]
+pub use engine::EngineError;
 pub use error::AddressError;
-pub use identifier::{ChannelId, ConnectionId, PortId};
+#[cfg(feature = "host")]
+pub use height::{Height, Timestamp};
+#[cfg(feature = "host")]
+pub use host::{Hop, HopError, Host, HostError};
+pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
+#[cfg(feature = "host")]
+pub use ledger::{LedgerError, LedgerKey, Trust};

@@ -95,7 +95,7 @@ macro_rules! __list {
                 waiting_attempts_whose_dialer_has_gone_make_room;
                 a_network_holds_no_more_connections_than_its_limit;
                 too_many_handshakes_are_turned_away [wire];
-                a_port_can_listen_and_connect_in_one_network;
+                a_port_can_listen_and_connect_in_one_network [reaches_itself];
             }
             admission {
                 both_ends_know_who_the_other_is_or_neither_does;
@@ -115,7 +115,7 @@ macro_rules! __list {
                 the_longest_record_by_default_is_whole;
                 are_whole_around_the_sizes_of_buffers;
                 over_the_limit_are_too_large;
-                the_smaller_limit_of_both_sides_holds;
+                the_smaller_limit_of_both_sides_holds [agrees_on_limits];
                 many_in_flight_are_all_acked;
                 of_many_tasks_each_get_their_own_ack;
                 go_both_ways_at_once;
@@ -129,11 +129,11 @@ macro_rules! __list {
             }
             acks {
                 are_empty_without_an_on_receive;
-                can_be_empty;
-                come_in_any_order;
-                can_come_late;
+                can_be_empty [empty_records];
+                come_in_any_order [acks_overtake];
+                can_come_late [acks_overtake];
                 of_any_size_up_to_the_limit_are_whole;
-                over_the_limit_become_a_refusal;
+                over_the_limit_become_a_refusal [agrees_on_limits];
                 pulled_over_the_limit_become_a_refusal;
                 that_refuse_leave_the_connection_open;
                 that_refuse_tell_an_error_with_its_causes;
@@ -142,12 +142,12 @@ macro_rules! __list {
                 of_other_connections_survive_a_panic;
                 are_lost_when_on_open_panics;
                 are_not_touched_by_a_panic_in_on_close;
-                do_not_wait_for_the_handler_of_another_record;
+                do_not_wait_for_the_handler_of_another_record [acks_overtake];
             }
             window {
                 of_records_is_never_passed;
                 of_bytes_is_never_passed;
-                is_the_smaller_one_of_both_sides;
+                is_the_smaller_one_of_both_sides [agrees_on_limits];
                 has_room_for_the_longest_record;
                 comes_back_with_a_permit;
                 comes_back_with_the_bytes_that_a_permit_did_not_use;
@@ -236,7 +236,7 @@ macro_rules! __list {
                 cuts_at_its_deadline [proves_delivery];
                 ends_every_use_of_the_network;
                 turns_dialers_away;
-                frees_names_for_another_network;
+                frees_names_for_another_network [names_move];
                 twice_changes_nothing;
                 of_the_dialing_side_closes_too;
             }
@@ -251,7 +251,7 @@ macro_rules! __list {
                 gives_records_in_order [ordered];
                 refuses_with_a_text;
                 refuses_what_is_dropped;
-                can_be_answered_elsewhere_and_later;
+                can_be_answered_elsewhere_and_later [acks_overtake];
                 closes_when_records_are_dropped;
                 ends_with_the_connection;
                 gives_what_came_before_a_remote_close [ordered proves_delivery];

@@ -35,6 +35,11 @@ pub trait Fixture: fmt::Debug + Send + Sync + 'static {
         listening.clone()
     }
 
+    /// Whether a name that one network has given up can be bound by another.
+    fn names_move(&self) -> bool {
+        true
+    }
+
     /// Raw access to the transport below, if there is a wire with the common frames.
     fn wire(&self) -> Option<&dyn Wire> {
         None

@@ -64,9 +64,19 @@ pub(crate) async fn submit(connection: &Connection, record: impl Into<Bytes>) ->
     permit.send(record).unwrap().into_owned()
 }
 
-/// Sends a record that must be acked.
+/// Sends a record that must be acked. An empty ack is empty, however the backend writes that.
 pub(crate) async fn send(connection: &Connection, record: impl Into<Bytes>) -> Bytes {
-    within("an ack", connection.send(record)).await.unwrap()
+    empty_or(connection, within("an ack", connection.send(record)).await.unwrap())
+}
+
+/// The ack, or nothing if it stands for an empty one.
+pub(crate) fn empty_or(connection: &Connection, ack: Bytes) -> Bytes {
+    if connection.takes_empty_records() || ack != [1][..] { ack } else { Bytes::new() }
+}
+
+/// The least length of a record.
+pub(crate) fn least(connection: &Connection) -> usize {
+    usize::from(!connection.takes_empty_records())
 }
 
 /// Bytes that tell where a mix-up came from.

@@ -283,6 +283,8 @@ fn agreed(local: Endpoint, remote: Endpoint, limits: &Limits, theirs: Welcome) -
         window_bytes: limits.window_bytes.min(theirs.window_bytes),
         peer: None,
         path: None,
+        no_empty_records: false,
+        proves_timeouts: false,
     }
 }
 

@@ -59,8 +59,12 @@ pub(crate) async fn that_do_not_pass_change_nothing(lab: Lab) {
 }
 
 pub(crate) async fn that_are_proved_say_not_delivered(lab: Lab) {
-    let (joined, records) = lab.pull(limits()).await;
-    let error = within("a timeout", joined.dialed.send_with("late", short())).await.unwrap_err();
+    let (joined, mut records) = lab.pull(limits()).await;
+    // Nothing arrives so soon.
+    let options = SendOptions::default().with_timeout(Duration::from_nanos(1));
+    let error = within("a timeout", joined.dialed.send_with("late", options)).await.unwrap_err();
+    expect!(&error, SendError::TimedOut { .. });
     assert_eq!(error.delivery(), Delivery::NotDelivered);
-    drop(records);
+    joined.dialed.close().await;
+    assert!(within("the end", records.recv()).await.is_none(), "it is handed to nobody");
 }

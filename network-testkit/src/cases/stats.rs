@@ -19,19 +19,19 @@ pub(crate) async fn begin_at_zero(lab: Lab) {
 
 pub(crate) async fn count_records_and_answers(lab: Lab) {
     let picky = handler_fn(|record: network_core::Bytes| async move {
-        if record.is_empty() { Err(Refusal::new("empty")) } else { Ok(record) }
+        if record == "no" { Err(Refusal::new("no")) } else { Ok(record) }
     });
     let joined = lab.join(picky, ()).await;
     for _ in 0..3 {
         send(&joined.dialed, "12345").await;
     }
-    within("a refusal", joined.dialed.send("")).await.unwrap_err();
+    within("a refusal", joined.dialed.send("no")).await.unwrap_err();
     let sent = joined.dialed.stats();
-    assert_eq!((sent.records_sent, sent.bytes_sent), (4, 15));
+    assert_eq!((sent.records_sent, sent.bytes_sent), (4, 17));
     assert_eq!((sent.acks, sent.refusals, sent.unacked), (3, 1, 0));
     assert_eq!((sent.records_received, sent.bytes_received), (0, 0));
     let received = joined.accepted.stats();
-    assert_eq!((received.records_received, received.bytes_received), (4, 15));
+    assert_eq!((received.records_received, received.bytes_received), (4, 17));
     assert_eq!(received.records_sent, 0);
 }
 

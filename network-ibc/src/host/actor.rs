@@ -1,0 +1,632 @@
+//! The task that is the host: it alone has the ledger.
+//!
+//! A turn takes all commands that came, lets the engine handle them, makes one block of what they
+//! wrote, and only then tells anybody: what was not stored has not happened.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use ibc_proto::{
+    google::protobuf::Any,
+    ibc::core::{
+        channel::v1::{self as raw, MsgChannelCloseInit, MsgChannelOpenInit},
+        client::v1::MsgCreateClient,
+        commitment::v1::MerklePrefix,
+        connection::v1::{Counterparty, MsgConnectionOpenInit},
+    },
+};
+use tokio::{sync::oneshot, task::AbortHandle};
+
+use super::{
+    HopState, Hops,
+    channel::Live,
+    datagram::Kind,
+    error::HostError,
+    inbox::{Command, Inbox, Opening},
+    peer::Peer,
+    wire::{Batch, Client, Code, Known, Outcome, Outcomes},
+};
+use crate::{
+    EngineError,
+    engine::{
+        ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message, PREFIX,
+        Packet, Stage, Store as _, Writes,
+    },
+    height::{At, Height, Timestamp},
+    identifier::{ChannelId, ClientId, ConnectionId},
+    ledger::{Ledger, Trust},
+    path,
+};
+
+/// Tells who waits for a hop.
+type HopReply = oneshot::Sender<Result<ConnectionId, HostError>>;
+
+pub(super) struct Actor {
+    pub(super) ledger: Ledger,
+    pub(super) engine: Engine,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) hops: Arc<Hops>,
+    pub(super) ports: Arc<super::backend::Ports>,
+    pub(super) trust: Trust,
+    pub(super) channels: HashMap<ChannelId, Live>,
+    /// The other hosts, by the ids of their chains.
+    pub(super) peers: HashMap<String, Peer>,
+    /// Channels that wait for their hops to be open.
+    pub(super) waiting_open: Vec<Opening>,
+    /// Who is being asked about channels that the other side has begun.
+    pub(super) asked: HashMap<ChannelId, AbortHandle>,
+    /// Who waits for a hop to a chain.
+    pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
+    /// What is told once the block is made.
+    pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// The time now, as headers have it.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Private keys of the host.
+mod key {
+    use crate::identifier::{ClientId, ConnectionId};
+
+    /// Which client this host has of a chain.
+    pub(super) fn client_of(chain: &str) -> Vec<u8> {
+        format!("host/clients/{chain}").into_bytes()
+    }
+
+    /// Which chain a client is of.
+    pub(super) fn chain_of(client: &ClientId) -> Vec<u8> {
+        format!("host/chains/{client}").into_bytes()
+    }
+
+    /// Which connection of this host is the one that a counterparty began.
+    pub(super) fn tried(client: &str, connection: &str) -> Vec<u8> {
+        format!("host/tried/{client}/{connection}").into_bytes()
+    }
+
+    /// The same, for a channel over a hop.
+    pub(super) fn tried_channel(hop: &str, port: &str, channel: &str) -> Vec<u8> {
+        format!("host/tried/{hop}/{port}/{channel}").into_bytes()
+    }
+
+    pub(super) const HOPS: &[u8] = b"host/hops/";
+
+    /// A connection of this host; its value is the chain at the other end.
+    pub(super) fn hop(connection: &ConnectionId) -> Vec<u8> {
+        [HOPS, connection.as_str().as_bytes()].concat()
+    }
+
+    pub(super) const OUT: &[u8] = b"host/out/";
+
+    /// What is to be relayed to a chain.
+    pub(super) fn out(chain: &str, number: u64) -> Vec<u8> {
+        [OUT, chain.as_bytes(), b"/", &number.to_be_bytes()].concat()
+    }
+
+    /// The chain and the number of such a key.
+    pub(super) fn read_out(key: &[u8]) -> Option<(&str, u64)> {
+        let (chain, number) = key.strip_prefix(OUT)?.split_last_chunk::<8>()?;
+        let chain = std::str::from_utf8(chain.strip_suffix(b"/")?).ok()?;
+        Some((chain, u64::from_be_bytes(*number)))
+    }
+}
+
+impl Actor {
+    pub(super) async fn run(mut self) {
+        self.resume();
+        let mut commands = Vec::new();
+        loop {
+            if self.flush().is_err() {
+                // The ledger has failed: whoever waits learns it by the end of this task.
+                return;
+            }
+            self.inbox.take(&mut commands).await;
+            for command in commands.drain(..) {
+                if let Command::Stop = command {
+                    return;
+                }
+                self.handle(command);
+            }
+        }
+    }
+
+    /// Makes a block of what has changed, tells who waits, and relays.
+    fn flush(&mut self) -> Result<(), HostError> {
+        let due = self.ledger.is_dirty() || self.ledger.latest().is_none();
+        if due && let Err(error) = self.ledger.commit(now()) {
+            tracing::error!(%error, "the host stops");
+            return Err(error.into());
+        }
+        self.after.drain(..).for_each(|tell| tell());
+        let Self { ledger, peers, .. } = self;
+        let mut gone = Vec::new();
+        for peer in peers.values_mut() {
+            peer.relay(ledger, &mut gone)?;
+        }
+        for (chain, number) in gone {
+            self.write(key::out(&chain, number), None);
+        }
+        Ok(())
+    }
+
+    /// Takes up what an earlier process has left.
+    fn resume(&mut self) {
+        let mut from = key::HOPS.to_vec();
+        while let Some((found, chain)) = self.ledger.private_next(key::HOPS, &from) {
+            let name =
+                found.strip_prefix(key::HOPS).and_then(|name| std::str::from_utf8(name).ok());
+            if let (Some(name), Ok(chain)) = (name, std::str::from_utf8(&chain)) {
+                let hop = ConnectionId::known(name);
+                let open =
+                    self.connection(&hop).is_some_and(|end| end.state == ConnectionState::Open);
+                self.hops.set(hop, HopState { chain: chain.to_owned(), open });
+            }
+            from = found;
+            from.push(0);
+        }
+        let mut from = key::OUT.to_vec();
+        while let Some((found, datagram)) = self.ledger.private_next(key::OUT, &from) {
+            if let (Some((chain, number)), Some(kind)) =
+                (key::read_out(&found), Kind::load(&datagram))
+            {
+                let chain = chain.to_owned();
+                self.peer(&chain).push(number, kind);
+            }
+            from = found;
+            from.push(0);
+        }
+        self.close_left();
+    }
+
+    /// Closes the channels of a process that ended: whoever handled their records is gone.
+    fn close_left(&mut self) {
+        for (port, id, channel) in self.ledger.channels() {
+            let message = MsgChannelCloseInit {
+                port_id: port.to_string(),
+                channel_id: id.to_string(),
+                signer: String::new(),
+            };
+            match channel.state {
+                ChannelState::Open | ChannelState::TryOpen => {
+                    if let Err(error) = self.deliver(Message::ChannelCloseInit(message)) {
+                        tracing::warn!(%id, %error, "a channel of an earlier process stays open");
+                    }
+                }
+                ChannelState::Init | ChannelState::Closed => {}
+            }
+        }
+    }
+
+    pub(super) fn at(&self) -> At {
+        self.ledger.at(now())
+    }
+
+    pub(super) fn connection(&self, id: &ConnectionId) -> Option<Connection> {
+        Connection::decode(&self.ledger.get(&path::connection(id))?).ok()
+    }
+
+    fn peer(&mut self, chain: &str) -> &mut Peer {
+        self.peers.entry(chain.to_owned()).or_insert_with(|| Peer::new(chain.to_owned()))
+    }
+
+    /// Lets the engine do something, and makes what it writes a part of the next block.
+    pub(super) fn with<T>(
+        &mut self,
+        act: impl FnOnce(&Engine, &mut Stage<'_>, At) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let at = self.at();
+        let mut stage = Stage::new(&self.ledger);
+        let outcome = act(&self.engine, &mut stage, at)?;
+        let writes = stage.into_writes();
+        self.ledger.apply(writes);
+        Ok(outcome)
+    }
+
+    pub(super) fn write(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        let mut writes = Writes::default();
+        writes.private.insert(key, value);
+        self.ledger.apply(writes);
+    }
+
+    fn deliver(&mut self, message: Message) -> Result<Event, EngineError> {
+        let confirmed = matches!(message, Message::ConnectionOpenConfirm(_));
+        let event = self.with(|engine, stage, at| engine.deliver(stage, message, at))?;
+        self.happened(&event, confirmed);
+        Ok(event)
+    }
+
+    /// Has something relayed to the other end of a hop.
+    pub(super) fn send_over(&mut self, hop: &ConnectionId, kind: Kind) {
+        let Some(chain) = self.hops.chain(hop) else { return };
+        self.send_to(&chain, kind);
+    }
+
+    fn send_to(&mut self, chain: &str, kind: Kind) -> u64 {
+        let number = self.peer(chain).next_number();
+        self.write(key::out(chain, number), Some(kind.clone().store().into()));
+        self.peer(chain).push(number, kind);
+        number
+    }
+
+    /// What follows from what the engine has done, whoever asked for it.
+    fn happened(&mut self, event: &Event, confirmed: bool) {
+        match event {
+            Event::ConnectionBegun { connection } | Event::ConnectionOpen { connection } => {
+                let Some(end) = self.connection(connection) else { return };
+                let open = end.state == ConnectionState::Open;
+                let chain = self.ledger.private(&key::chain_of(&end.client));
+                let Some(chain) = chain.and_then(|chain| String::from_utf8(chain.to_vec()).ok())
+                else {
+                    return;
+                };
+                self.write(key::hop(connection), Some(Bytes::copy_from_slice(chain.as_bytes())));
+                self.hops.set(connection.clone(), HopState { chain: chain.clone(), open });
+                // Who was confirmed to has nothing to say any more.
+                if !confirmed {
+                    self.send_to(&chain, Kind::Connection(connection.to_string()));
+                }
+                if open {
+                    self.hop_is_open(connection);
+                }
+            }
+            Event::ChannelClosed { port, channel } => {
+                if let Ok(end) = self.with(|engine, stage, _| engine.channel(stage, port, channel))
+                {
+                    self.send_over(&end.hop, Kind::channel(port, channel));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hop_is_open(&mut self, hop: &ConnectionId) {
+        let (done, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, wanted, _)| wanted == hop);
+        self.waiting = waiting;
+        for opening in std::mem::take(&mut self.waiting_open) {
+            self.open(opening);
+        }
+        for (_, hop, reply) in done {
+            self.after.push(Box::new(move || drop(reply.send(Ok(hop)))));
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Open(opening) => self.open(opening),
+            Command::Withdraw { number } => self.withdraw(number),
+            Command::Decided { attempt, decision } => self.decided(attempt, decision),
+            Command::Send { channel, id, payload, timeout } => {
+                self.send(&channel, id, payload, timeout);
+            }
+            Command::Answer { channel, sequence, answer } => {
+                self.answer(&channel, sequence, answer);
+            }
+            Command::Close { channel, reason } => self.close(&channel, reason),
+            Command::LeaveHandlers { channel } => self.leave_handlers(&channel),
+            Command::CloseNow { channel } => self.close_now(&channel),
+            Command::PeerUp { chain, peer, batches, known } => {
+                let known = known.map(read);
+                self.peer(&chain).up(peer, batches, known);
+            }
+            Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
+            Command::Knows { chain, reply } => {
+                let _ = reply.send(self.knows(&chain));
+            }
+            Command::States { reply } => {
+                let states = self.states();
+                let _ = reply.send(states);
+            }
+            Command::MakeClient { chain, states, reply } => {
+                let made = self.make_client(&chain, states);
+                self.after.push(Box::new(move || drop(reply.send(made))));
+            }
+            Command::MakeHop { chain, other, reply } => self.make_hop(chain, &other, reply),
+            Command::Deliver { chain, batch, reply } => {
+                let outcomes = self.take_batch(&chain, batch);
+                self.after.push(Box::new(move || drop(reply.send(outcomes))));
+            }
+            Command::Relayed { chain, peer, outcomes } => self.relayed(&chain, peer, outcomes),
+            Command::Stop => {}
+        }
+    }
+
+    /// The client that this host has of a chain.
+    fn client_of(&self, chain: &str) -> Option<ClientId> {
+        let client = self.ledger.private(&key::client_of(chain))?;
+        ClientId::new(std::str::from_utf8(&client).ok()?).ok()
+    }
+
+    fn knows(&mut self, chain: &str) -> Option<Known> {
+        let client = self.client_of(chain)?;
+        let height = self.with(|engine, stage, _| engine.latest_height(stage, &client)).ok()?;
+        let Height { revision, number } = height;
+        Some(Known { client: client.to_string(), revision, height: number })
+    }
+
+    /// The states of a client that begins with the last block.
+    fn states(&mut self) -> Result<Client, HostError> {
+        if self.ledger.latest().is_none() {
+            self.ledger.commit(now())?;
+        }
+        let height = self.ledger.latest().map(|block| block.height).unwrap_or_default();
+        let (client_state, consensus_state) = self.ledger.client_of(height, &self.trust)?;
+        Ok(Client { client_state: Some(client_state), consensus_state: Some(consensus_state) })
+    }
+
+    fn make_client(&mut self, chain: &str, states: Client) -> Result<Known, HostError> {
+        if let Some(known) = self.knows(chain) {
+            return Ok(known);
+        }
+        let message = MsgCreateClient {
+            client_state: states.client_state,
+            consensus_state: states.consensus_state,
+            signer: String::new(),
+        };
+        let event = self.deliver(Message::CreateClient(message))?;
+        if let Event::ClientCreated { client } = event {
+            let name = Bytes::copy_from_slice(client.as_str().as_bytes());
+            self.write(key::client_of(chain), Some(name));
+            self.write(key::chain_of(&client), Some(Bytes::copy_from_slice(chain.as_bytes())));
+        }
+        self.knows(chain).ok_or(HostError::Ended)
+    }
+
+    fn make_hop(
+        &mut self,
+        chain: String,
+        other: &str,
+        reply: oneshot::Sender<Result<ConnectionId, HostError>>,
+    ) {
+        if let Some((hop, open)) = self.hops.to(&chain) {
+            if open {
+                let _ = reply.send(Ok(hop));
+            } else {
+                self.waiting.push((chain, hop, reply));
+            }
+            return;
+        }
+        let Some(client) = self.client_of(&chain) else {
+            let _ = reply.send(Err(HostError::Ended));
+            return;
+        };
+        let message = MsgConnectionOpenInit {
+            client_id: client.to_string(),
+            counterparty: Some(Counterparty {
+                client_id: other.to_owned(),
+                connection_id: String::new(),
+                prefix: Some(MerklePrefix { key_prefix: PREFIX.to_vec() }),
+            }),
+            version: None,
+            delay_period: 0,
+            signer: String::new(),
+        };
+        match self.deliver(Message::ConnectionOpenInit(message)) {
+            Ok(Event::ConnectionBegun { connection }) => {
+                self.waiting.push((chain, connection, reply));
+            }
+            Ok(_) => {}
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+    }
+
+    fn take_batch(&mut self, chain: &str, batch: Batch) -> Outcomes {
+        // First: a reason comes before the close.
+        batch.closing.iter().for_each(|closing| self.closes(closing));
+        let outcomes = batch.messages.iter().map(|message| self.take(chain, message)).collect();
+        batch.rejected.iter().for_each(|rejected| self.rejected(rejected));
+        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(withdrawn));
+        Outcomes { outcomes, known: self.knows(chain) }
+    }
+
+    /// Handles a message that another host relays.
+    fn take(&mut self, chain: &str, message: &Any) -> Outcome {
+        let outcome = Message::read(message).and_then(|message| self.take_message(chain, message));
+        match outcome {
+            Ok(code) => Outcome { code: code.into(), text: String::new() },
+            Err(error) => {
+                tracing::debug!(chain, %error, r#type = message.type_url, "refused");
+                let code = if message.type_url.ends_with("MsgUpdateClient") {
+                    Code::Again
+                } else {
+                    Code::Refused
+                };
+                Outcome { code: code.into(), text: error.to_string() }
+            }
+        }
+    }
+
+    fn take_message(&mut self, chain: &str, message: Message) -> Result<Code, EngineError> {
+        match message {
+            Message::ConnectionOpenTry(try_) => {
+                // A host says it again until it hears that it was heard.
+                let other = try_.counterparty.clone().unwrap_or_default();
+                let tried = key::tried(&try_.client_id, &other.connection_id);
+                if self.ledger.private(&tried).is_some() {
+                    return Ok(Code::Done);
+                }
+                let event = self.deliver(Message::ConnectionOpenTry(try_))?;
+                if let Event::ConnectionBegun { connection } = event {
+                    let name = Bytes::copy_from_slice(connection.as_str().as_bytes());
+                    self.write(tried, Some(name));
+                }
+            }
+            Message::ConnectionOpenAck(ack) => {
+                let id = ConnectionId::known(&ack.connection_id);
+                if self.connection(&id).is_some_and(|end| end.state == ConnectionState::Open) {
+                    return Ok(Code::Done);
+                }
+                self.deliver(Message::ConnectionOpenAck(ack))?;
+            }
+            Message::ConnectionOpenConfirm(confirm) => {
+                let id = ConnectionId::known(&confirm.connection_id);
+                if self.connection(&id).is_some_and(|end| end.state == ConnectionState::Open) {
+                    return Ok(Code::Done);
+                }
+                self.deliver(Message::ConnectionOpenConfirm(confirm))?;
+            }
+            Message::ChannelOpenTry(try_) => {
+                let end = try_.channel.clone().unwrap_or_default();
+                let other = end.counterparty.unwrap_or_default();
+                let hop = end.connection_hops.first().map_or("", String::as_str);
+                let tried = key::tried_channel(hop, &other.port_id, &other.channel_id);
+                if self.ledger.private(&tried).is_some() {
+                    return Ok(Code::Done);
+                }
+                let event = self.deliver(Message::ChannelOpenTry(try_))?;
+                if let Event::ChannelAttempt(attempt) = event {
+                    let name = Bytes::copy_from_slice(attempt.channel.as_str().as_bytes());
+                    self.write(tried, Some(name));
+                    self.ask(attempt);
+                }
+            }
+            Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
+                if let Event::ChannelOpen { port, channel } = self.deliver(message)? {
+                    self.channel_is_open(&port, &channel);
+                }
+            }
+            Message::ChannelCloseConfirm(confirm) => {
+                let id = ChannelId::known(&confirm.channel_id);
+                let event = self.with(|engine, stage, at| {
+                    engine.deliver(stage, Message::ChannelCloseConfirm(confirm), at)
+                });
+                match event {
+                    Ok(Event::ChannelClosed { .. }) => self.other_side_closed(&id),
+                    // Both sides have closed it.
+                    Err(EngineError::State { .. }) | Ok(_) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Message::RecvPacket(receive) => {
+                let packet = receive.packet.clone();
+                match self.with(|engine, stage, at| {
+                    engine.deliver(stage, Message::RecvPacket(receive), at)
+                }) {
+                    Ok(Event::Received(packet)) => self.received(packet),
+                    Ok(_) => {}
+                    Err(error @ (EngineError::TimedOut { .. } | EngineError::State { .. })) => {
+                        let Some(packet) = packet else { return Err(error) };
+                        return Ok(self.not_received(chain, packet, &error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
+                let by_close = matches!(message, Message::TimeoutOnClose(_));
+                match self.with(|engine, stage, at| engine.deliver(stage, message, at))? {
+                    Event::Acknowledged { packet, acknowledgement } => {
+                        self.acknowledged(&packet, acknowledgement);
+                    }
+                    Event::TimedOut { packet, closed } => {
+                        self.timed_out(&packet, closed, by_close);
+                    }
+                    _ => {}
+                }
+            }
+            Message::UpdateClient(_) => {
+                self.deliver(message)?;
+            }
+            // What only this side may begin.
+            Message::CreateClient(_)
+            | Message::ConnectionOpenInit(_)
+            | Message::ChannelOpenInit(_)
+            | Message::ChannelCloseInit(_) => {
+                return Err(EngineError::invalid("message", "it is not one that is relayed"));
+            }
+        }
+        Ok(Code::Done)
+    }
+
+    /// Proves to the sender of a packet that it was not received, if that is so.
+    fn not_received(&mut self, chain: &str, packet: raw::Packet, error: &EngineError) -> Code {
+        let kind = match error {
+            EngineError::TimedOut { .. } => Kind::TimedOut(packet),
+            _ => Kind::Closed(packet),
+        };
+        // Not stored: the sender asks again if it does not come.
+        let peer = self.peer(chain);
+        let number = peer.next_number();
+        peer.push(number, kind);
+        Code::Unreceived
+    }
+
+    fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
+        let known = outcomes.as_ref().and_then(|outcomes| outcomes.known.clone()).map(read);
+        let done = self.peer(chain).relayed(peer, outcomes, known);
+        for (number, kind, code, text) in done {
+            match code {
+                Code::Done => {
+                    self.write(key::out(chain, number), None);
+                    if let Kind::Packet(packet) = &kind {
+                        self.was_received(packet);
+                    }
+                }
+                // The proof removes it.
+                Code::Unreceived => self.peer(chain).await_proof(number, kind),
+                Code::Refused | Code::Again => {
+                    self.write(key::out(chain, number), None);
+                    self.refused(&kind, &text);
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget_out(&mut self, hop: &ConnectionId, number: u64) {
+        if let Some(chain) = self.hops.chain(hop) {
+            self.write(key::out(&chain, number), None);
+        }
+    }
+
+    /// Begins a channel from this side.
+    pub(super) fn begin_channel(
+        &mut self,
+        message: MsgChannelOpenInit,
+    ) -> Result<ChannelId, EngineError> {
+        match self.deliver(Message::ChannelOpenInit(message))? {
+            Event::ChannelBegun { port, channel } => {
+                let end = self.with(|engine, stage, _| engine.channel(stage, &port, &channel))?;
+                self.send_over(&end.hop, Kind::channel(&port, &channel));
+                Ok(channel)
+            }
+            _ => Err(EngineError::invalid("channel", "it has not begun")),
+        }
+    }
+
+    /// Closes a channel from this side.
+    pub(super) fn end_channel(&mut self, message: MsgChannelCloseInit) -> Result<(), EngineError> {
+        self.deliver(Message::ChannelCloseInit(message)).map(|_| ())
+    }
+
+    /// Relays that a packet was sent; gives the number under which it is kept.
+    pub(super) fn relay_packet(&mut self, hop: &ConnectionId, packet: &Packet) -> Option<u64> {
+        let chain = self.hops.chain(hop)?;
+        Some(self.send_to(&chain, Kind::Packet(packet.raw())))
+    }
+
+    /// Asks no more whether an attempt was decided over.
+    pub(super) fn forget_attempt(&mut self, attempt: &ChannelAttempt) {
+        let ChannelAttempt { hop, counterparty_port, counterparty_channel, .. } = attempt;
+        let (port, channel) = (counterparty_port.as_str(), counterparty_channel.as_str());
+        self.write(key::tried_channel(hop.as_str(), port, channel), None);
+    }
+
+    /// The channel of this host that a counterparty began.
+    pub(super) fn tried(&self, hop: &str, port: &str, channel: &str) -> Option<ChannelId> {
+        let id = self.ledger.private(&key::tried_channel(hop, port, channel))?;
+        ChannelId::new(std::str::from_utf8(&id).ok()?).ok()
+    }
+
+    /// What is said to the other end of a hop without proof, if it can be reached.
+    pub(super) fn aside(&mut self, hop: &ConnectionId) -> Option<&mut Batch> {
+        let chain = self.hops.chain(hop)?;
+        self.peer(&chain).aside()
+    }
+}
+
+/// The client that another host has of this one, and the newest height that it knows.
+fn read(known: Known) -> (String, Height) {
+    (known.client, Height::new(known.revision, known.height))
+}

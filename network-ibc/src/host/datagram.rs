@@ -1,0 +1,297 @@
+//! What is to be relayed: kept in the store until the other side has handled it.
+
+use ibc_proto::{
+    google::protobuf::Any,
+    ibc::core::{
+        channel::v1::{
+            self as channel, Counterparty, MsgAcknowledgement, MsgChannelCloseConfirm,
+            MsgChannelOpenAck, MsgChannelOpenConfirm, MsgChannelOpenTry, MsgRecvPacket, MsgTimeout,
+            MsgTimeoutOnClose,
+        },
+        client::v1::Height as RawHeight,
+        connection::v1::{MsgConnectionOpenAck, MsgConnectionOpenConfirm, MsgConnectionOpenTry},
+    },
+};
+use prost::{Message as _, Oneof};
+
+use super::error::HostError;
+use crate::{
+    address::Order,
+    engine::{self, Channel, Connection, Message, PREFIX, Packet, Store as _},
+    height::Height,
+    identifier::{ChannelId, ConnectionId, PortId},
+    ledger::Ledger,
+    path,
+};
+
+/// What is to be relayed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Datagram {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Kind {
+    /// The state of a connection, whatever it is when this is sent.
+    #[prost(string, tag = "1")]
+    Connection(String),
+    /// The state of a channel: port and name.
+    #[prost(message, tag = "2")]
+    Channel(ChannelEnd),
+    /// A packet that was sent.
+    #[prost(message, tag = "3")]
+    Packet(channel::Packet),
+    /// An acknowledgement that was written.
+    #[prost(message, tag = "4")]
+    Acknowledgement(Acknowledged),
+    /// That a packet was not received and has timed out.
+    #[prost(message, tag = "5")]
+    TimedOut(channel::Packet),
+    /// That a packet was not received, and that the channel is closed.
+    #[prost(message, tag = "6")]
+    Closed(channel::Packet),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ChannelEnd {
+    #[prost(string, tag = "1")]
+    pub(super) port: String,
+    #[prost(string, tag = "2")]
+    pub(super) channel: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Acknowledged {
+    #[prost(message, optional, tag = "1")]
+    pub(super) packet: Option<channel::Packet>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) acknowledgement: Vec<u8>,
+}
+
+impl Kind {
+    pub(super) fn channel(port: &PortId, channel: &ChannelId) -> Self {
+        Self::Channel(ChannelEnd { port: port.to_string(), channel: channel.to_string() })
+    }
+
+    pub(super) fn acknowledgement(packet: &Packet, acknowledgement: &[u8]) -> Self {
+        let packet = Some(packet.raw());
+        Self::Acknowledgement(Acknowledged { packet, acknowledgement: acknowledgement.to_vec() })
+    }
+
+    pub(super) fn store(self) -> Vec<u8> {
+        Datagram { kind: Some(self) }.encode_to_vec()
+    }
+
+    pub(super) fn load(bytes: &[u8]) -> Option<Self> {
+        Datagram::decode(bytes).ok()?.kind
+    }
+
+    /// The message that relays it, with proofs of a block; `None` if there is nothing to relay any
+    /// more.
+    pub(super) fn message(
+        &self,
+        ledger: &Ledger,
+        height: Height,
+    ) -> Result<Option<Any>, HostError> {
+        let prove = |key: &str| ledger.prove(key, height);
+        let at = Some(RawHeight::from(height));
+        let message = match self {
+            Self::Connection(id) => {
+                let id = ConnectionId::known(id);
+                let key = path::connection(&id);
+                let Some(stored) = ledger.get(&key) else { return Ok(None) };
+                connection_message(&id, &Connection::decode(&stored)?, prove(&key)?, at)
+            }
+            Self::Channel(ChannelEnd { port, channel }) => {
+                let (port, id) = (PortId::known(port), ChannelId::known(channel));
+                let key = path::channel(&port, &id);
+                let Some(stored) = ledger.get(&key) else { return Ok(None) };
+                let channel = Channel::decode(&stored)?;
+                let hop = ledger.get(&path::connection(&channel.hop));
+                let hop = hop.as_deref().map(Connection::decode).transpose()?;
+                let Some(hop) = hop.and_then(|hop| hop.counterparty) else { return Ok(None) };
+                channel_message(&port, &id, channel, &hop, prove(&key)?, at)
+            }
+            Self::Packet(packet) => {
+                let (port, id) = source(packet);
+                let key = path::commitment(&port, &id, packet.sequence);
+                if ledger.get(&key).is_none() {
+                    return Ok(None);
+                }
+                Some(Message::RecvPacket(MsgRecvPacket {
+                    packet: Some(packet.clone()),
+                    proof_commitment: prove(&key)?,
+                    proof_height: at,
+                    signer: String::new(),
+                }))
+            }
+            Self::Acknowledgement(Acknowledged { packet: Some(packet), acknowledgement }) => {
+                let (port, id) = destination(packet);
+                let key = path::acknowledgement(&port, &id, packet.sequence);
+                Some(Message::Acknowledgement(MsgAcknowledgement {
+                    packet: Some(packet.clone()),
+                    acknowledgement: acknowledgement.clone(),
+                    proof_acked: prove(&key)?,
+                    proof_height: at,
+                    signer: String::new(),
+                }))
+            }
+            Self::Acknowledgement(_) => None,
+            Self::TimedOut(packet) => {
+                let Some((key, next)) = unreceived(ledger, packet)? else { return Ok(None) };
+                Some(Message::Timeout(MsgTimeout {
+                    packet: Some(packet.clone()),
+                    proof_unreceived: prove(&key)?,
+                    proof_height: at,
+                    next_sequence_recv: next,
+                    signer: String::new(),
+                }))
+            }
+            Self::Closed(packet) => {
+                let Some((key, next)) = unreceived(ledger, packet)? else { return Ok(None) };
+                let (port, id) = destination(packet);
+                Some(Message::TimeoutOnClose(MsgTimeoutOnClose {
+                    packet: Some(packet.clone()),
+                    proof_unreceived: prove(&key)?,
+                    proof_close: prove(&path::channel(&port, &id))?,
+                    proof_height: at,
+                    next_sequence_recv: next,
+                    signer: String::new(),
+                    counterparty_upgrade_sequence: 0,
+                }))
+            }
+        };
+        Ok(message.map(|message| message.write()))
+    }
+}
+
+fn source(packet: &channel::Packet) -> (PortId, ChannelId) {
+    (PortId::known(&packet.source_port), ChannelId::known(&packet.source_channel))
+}
+
+fn destination(packet: &channel::Packet) -> (PortId, ChannelId) {
+    (PortId::known(&packet.destination_port), ChannelId::known(&packet.destination_channel))
+}
+
+/// Where it shows that a packet was not received, and what to receive next; `None` if it was.
+fn unreceived(
+    ledger: &Ledger,
+    packet: &channel::Packet,
+) -> Result<Option<(String, u64)>, HostError> {
+    let (port, id) = destination(packet);
+    let Some(stored) = ledger.get(&path::channel(&port, &id)) else { return Ok(None) };
+    let next_key = path::next_sequence_recv(&port, &id);
+    let next = ledger.get(&next_key).as_deref().and_then(engine::number).unwrap_or(0);
+    Ok(match Channel::decode(&stored)?.order {
+        Order::Ordered => (next <= packet.sequence).then_some((next_key, next)),
+        Order::Unordered => {
+            let key = path::receipt(&port, &id, packet.sequence);
+            ledger.get(&key).is_none().then_some((key, next))
+        }
+    })
+}
+
+fn connection_message(
+    id: &ConnectionId,
+    connection: &Connection,
+    proof: Vec<u8>,
+    at: Option<RawHeight>,
+) -> Option<Message> {
+    use engine::ConnectionState::{Init, Open, TryOpen};
+    let counterparty = connection.counterparty.as_ref();
+    let signer = String::new();
+    Some(match connection.state {
+        Init => Message::ConnectionOpenTry(MsgConnectionOpenTry {
+            client_id: connection.counterparty_client.to_string(),
+            counterparty: Some(ibc_proto::ibc::core::connection::v1::Counterparty {
+                client_id: connection.client.to_string(),
+                connection_id: id.to_string(),
+                prefix: Some(ibc_proto::ibc::core::commitment::v1::MerklePrefix {
+                    key_prefix: PREFIX.to_vec(),
+                }),
+            }),
+            delay_period: connection.delay,
+            counterparty_versions: connection.versions.clone(),
+            proof_init: proof,
+            proof_height: at,
+            signer,
+            ..MsgConnectionOpenTry::default()
+        }),
+        TryOpen => Message::ConnectionOpenAck(MsgConnectionOpenAck {
+            connection_id: counterparty?.to_string(),
+            counterparty_connection_id: id.to_string(),
+            version: connection.versions.first().cloned(),
+            proof_try: proof,
+            proof_height: at,
+            signer,
+            ..MsgConnectionOpenAck::default()
+        }),
+        Open => Message::ConnectionOpenConfirm(MsgConnectionOpenConfirm {
+            connection_id: counterparty?.to_string(),
+            proof_ack: proof,
+            proof_height: at,
+            signer,
+        }),
+    })
+}
+
+#[expect(deprecated, reason = "fields that have to be empty")]
+fn channel_message(
+    port: &PortId,
+    id: &ChannelId,
+    channel: Channel,
+    hop: &ConnectionId,
+    proof: Vec<u8>,
+    at: Option<RawHeight>,
+) -> Option<Message> {
+    use engine::ChannelState::{Closed, Init, Open, TryOpen};
+    let other_port = channel.counterparty_port.to_string();
+    let other = channel.counterparty.as_ref().map(ToString::to_string);
+    let signer = String::new();
+    Some(match channel.state {
+        Init => Message::ChannelOpenTry(MsgChannelOpenTry {
+            port_id: other_port,
+            previous_channel_id: String::new(),
+            channel: Some(channel::Channel {
+                state: channel::State::Tryopen as i32,
+                ordering: engine::raw_order(channel.order),
+                counterparty: Some(Counterparty {
+                    port_id: port.to_string(),
+                    channel_id: id.to_string(),
+                }),
+                connection_hops: vec![hop.to_string()],
+                version: String::new(),
+                upgrade_sequence: 0,
+            }),
+            counterparty_version: channel.version,
+            proof_init: proof,
+            proof_height: at,
+            signer,
+        }),
+        TryOpen => Message::ChannelOpenAck(MsgChannelOpenAck {
+            port_id: other_port,
+            channel_id: other?,
+            counterparty_channel_id: id.to_string(),
+            counterparty_version: channel.version,
+            proof_try: proof,
+            proof_height: at,
+            signer,
+        }),
+        Open => Message::ChannelOpenConfirm(MsgChannelOpenConfirm {
+            port_id: other_port,
+            channel_id: other?,
+            proof_ack: proof,
+            proof_height: at,
+            signer,
+        }),
+        Closed => Message::ChannelCloseConfirm(MsgChannelCloseConfirm {
+            port_id: other_port,
+            channel_id: other?,
+            proof_init: proof,
+            proof_height: at,
+            signer,
+            counterparty_upgrade_sequence: 0,
+        }),
+    })
+}

@@ -1,0 +1,88 @@
+//! What can go wrong with a host.
+
+use std::sync::Arc;
+
+use network_core::{ConnectError, SendError};
+
+use crate::{ClientError, EngineError, LedgerError, error::AddressError, identifier::ConnectionId};
+
+/// Why a host cannot do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The ledger fails.
+    #[error(transparent)]
+    Ledger(#[from] Arc<LedgerError>),
+    /// A rule of IBC is against it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The host has ended.
+    #[error("the host has ended: its last handle was dropped, or its ledger failed")]
+    Ended,
+    /// The port is bound already.
+    #[error("another port of this host is bound to {port}: bind another name")]
+    PortTaken {
+        /// The port.
+        port: String,
+    },
+    /// There is no such hop, or it is not open.
+    #[error("there is no open hop {hop}: make one with `connect_hop`, and see `hops`")]
+    NoHop {
+        /// The hop.
+        hop: ConnectionId,
+    },
+    /// More than one hop.
+    #[error(
+        "{count} hops: a channel goes over one connection, as in \
+         /ibc-hop/connection-0/ibc-port/PORT/ordered/VERSION"
+    )]
+    Hops {
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl From<LedgerError> for HostError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(Arc::new(error))
+    }
+}
+
+impl From<ClientError> for HostError {
+    fn from(error: ClientError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// Why no hop was made to another host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HopError {
+    /// The other host cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection to it failed on the way.
+    #[error("the other host did not answer")]
+    Send(#[from] SendError),
+    /// This host cannot.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// What the other host says is not what a host says.
+    #[error("what answers there is no host that this one understands: {reason}")]
+    Peer {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The other host did not go on with the handshake.
+    #[error("the other host did not finish the handshake of the hop in time: try again")]
+    Unfinished,
+}
+
+impl HopError {
+    pub(super) fn peer(reason: impl Into<String>) -> Self {
+        Self::Peer { reason: reason.into() }
+    }
+}

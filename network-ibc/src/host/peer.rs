@@ -1,0 +1,246 @@
+//! Another host, and what is to be relayed to it.
+
+use std::{collections::VecDeque, mem};
+
+use ibc_proto::{google::protobuf::Any, ibc::core::client::v1::MsgUpdateClient};
+use network_core::{CloseReason, Refusal, Rejection};
+use tokio::sync::mpsc;
+
+use super::{
+    datagram::Kind,
+    error::HostError,
+    wire::{Batch, Code, Outcomes, Rejected, Say, What},
+};
+use crate::{engine::Message, height::Height, identifier::ChannelId, ledger::Ledger};
+
+/// How many messages a batch has at most, and how many bytes, about: a record of a service
+/// connection has 4 MiB at most where nobody has set another limit.
+const MAX_MESSAGES: usize = 1_024;
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many batches may be under way. With two the other side has work while an answer travels.
+const MAX_BATCHES: usize = 2;
+
+/// What is to be relayed, and under which number it is kept.
+type Numbered = (u64, Kind);
+
+pub(super) struct Peer {
+    chain: String,
+    queue: VecDeque<Numbered>,
+    /// What the other side has not received, as long as that is not proved.
+    unproved: Vec<Numbered>,
+    next: u64,
+    /// How to reach it, while it can be.
+    link: Option<Link>,
+}
+
+struct Link {
+    id: u64,
+    batches: mpsc::UnboundedSender<Vec<u8>>,
+    /// The client that it has of this host, and the newest height that that knows.
+    client: Option<String>,
+    trusted: Height,
+    /// What is under way, batch by batch: messages in order. The header before them is not there.
+    under_way: VecDeque<Vec<Numbered>>,
+    /// What is said besides, with the next batch.
+    aside: Batch,
+}
+
+impl Peer {
+    pub(super) fn new(chain: String) -> Self {
+        Self { chain, queue: VecDeque::new(), unproved: Vec::new(), next: 0, link: None }
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn push(&mut self, number: u64, kind: Kind) {
+        self.next = self.next.max(number);
+        self.queue.push_back((number, kind));
+    }
+
+    /// It can be reached. Where two ways lead to it, the newer one is taken.
+    pub(super) fn up(
+        &mut self,
+        id: u64,
+        batches: mpsc::UnboundedSender<Vec<u8>>,
+        known: Option<(String, Height)>,
+    ) {
+        self.take_back();
+        self.queue.extend(self.unproved.drain(..));
+        let (client, trusted) =
+            known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
+        let (under_way, aside) = (VecDeque::new(), Batch::default());
+        self.link = Some(Link { id, batches, client, trusted, under_way, aside });
+    }
+
+    pub(super) fn down(&mut self, id: u64) {
+        if self.link.as_ref().is_some_and(|link| link.id == id) {
+            self.take_back();
+            self.link = None;
+        }
+    }
+
+    /// The other side has not received a packet, and proves it; if that does not come as long as
+    /// it can be reached, it is asked again when it next can be.
+    pub(super) fn await_proof(&mut self, number: u64, kind: Kind) {
+        self.unproved.push((number, kind));
+    }
+
+    /// What was under way is said again: nobody knows whether it was heard.
+    fn take_back(&mut self) {
+        if let Some(link) = &mut self.link {
+            for batch in link.under_way.drain(..).rev() {
+                for numbered in batch.into_iter().rev() {
+                    self.queue.push_front(numbered);
+                }
+            }
+        }
+    }
+
+    /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
+    pub(super) fn aside(&mut self) -> Option<&mut Batch> {
+        Some(&mut self.link.as_mut()?.aside)
+    }
+
+    /// Sends what can be sent, with proofs of the last block. Adds to `gone` what there is nothing
+    /// to relay of any more.
+    pub(super) fn relay(
+        &mut self,
+        ledger: &Ledger,
+        gone: &mut Vec<(String, u64)>,
+    ) -> Result<(), HostError> {
+        let Some(block) = ledger.latest() else { return Ok(()) };
+        let Some(link) = &mut self.link else { return Ok(()) };
+        while link.under_way.len() < MAX_BATCHES {
+            let mut batch = mem::take(&mut link.aside);
+            let mut sent = Vec::new();
+            if let Some(client) = &link.client {
+                let mut bytes = 0;
+                while sent.len() < MAX_MESSAGES
+                    && bytes < MAX_BYTES
+                    && let Some((number, kind)) = self.queue.pop_front()
+                {
+                    let Some(message) = kind.message(ledger, block.height)? else {
+                        gone.push((self.chain.clone(), number));
+                        continue;
+                    };
+                    if batch.messages.is_empty() && link.trusted < block.height {
+                        let header = ledger.header(block.height, link.trusted)?;
+                        batch.messages.push(update(client, header));
+                    }
+                    bytes += message.value.len() + 64;
+                    batch.messages.push(message);
+                    sent.push((number, kind));
+                }
+            }
+            if batch == Batch::default() {
+                break;
+            }
+            if !sent.is_empty() {
+                link.trusted = link.trusted.max(block.height);
+            }
+            let _ = link.batches.send(Say::encode(What::Batch(batch)));
+            link.under_way.push_back(sent);
+        }
+        Ok(())
+    }
+
+    /// What became of the oldest batch that is under way: each datagram that needs not be said
+    /// again.
+    pub(super) fn relayed(
+        &mut self,
+        id: u64,
+        outcomes: Option<Outcomes>,
+        known: Option<(String, Height)>,
+    ) -> Vec<(u64, Kind, Code, String)> {
+        let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
+            return Vec::new();
+        };
+        let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
+        let Some(outcomes) = outcomes else {
+            // The way is gone; `down` follows.
+            for numbered in sent.into_iter().rev() {
+                self.queue.push_front(numbered);
+            }
+            return Vec::new();
+        };
+        let mut results = outcomes.outcomes;
+        if results.len() > sent.len() {
+            let header = results.remove(0);
+            if header.code() == Code::Again {
+                // All of it again, from the height that it knows.
+                tracing::debug!(chain = self.chain, text = header.text, "a header was not taken");
+                if let Some((client, height)) = known {
+                    (link.client, link.trusted) = (Some(client), height);
+                }
+                for numbered in sent.into_iter().rev() {
+                    self.queue.push_front(numbered);
+                }
+                return Vec::new();
+            }
+        }
+        sent.into_iter()
+            .zip(results)
+            .map(|((number, kind), outcome)| (number, kind, outcome.code(), outcome.text))
+            .collect()
+    }
+}
+
+fn update(client: &str, header: Any) -> Any {
+    Message::UpdateClient(MsgUpdateClient {
+        client_id: client.to_owned(),
+        client_message: Some(header),
+        signer: String::new(),
+    })
+    .write()
+}
+
+/// A rejection as numbers and text, and back.
+pub(super) fn rejected(channel: &ChannelId, why: &Rejection) -> Rejected {
+    let (reason, text) = match why {
+        Rejection::NotListening => (1, String::new()),
+        Rejection::Declined(refusal) => (2, refusal.text().to_owned()),
+        Rejection::Busy => (3, String::new()),
+        Rejection::ShuttingDown => (4, String::new()),
+        Rejection::NotAllowed => (5, String::new()),
+        Rejection::Unproven => (6, String::new()),
+        other => (2, other.to_string()),
+    };
+    Rejected { channel: channel.to_string(), reason, text }
+}
+
+/// A reason for a close as numbers and text, and back.
+pub(super) fn closing(channel: &ChannelId, why: &CloseReason) -> Rejected {
+    let (reason, text) = match why {
+        CloseReason::Revoked => (1, ""),
+        CloseReason::Shutdown => (2, ""),
+        CloseReason::HandlerPanicked => (3, ""),
+        CloseReason::Protocol(text) => (4, &**text),
+        _ => (0, ""),
+    };
+    Rejected { channel: channel.to_string(), reason, text: text.to_owned() }
+}
+
+pub(super) fn close_reason(closing: &Rejected) -> CloseReason {
+    match closing.reason {
+        1 => CloseReason::RemoteRevoked,
+        2 => CloseReason::RemoteShutdown,
+        3 => CloseReason::RemoteHandlerPanicked,
+        4 => CloseReason::RemoteProtocol(Refusal::new(closing.text.as_str()).text().into()),
+        _ => CloseReason::Remote,
+    }
+}
+
+pub(super) fn rejection(rejected: &Rejected) -> Rejection {
+    match rejected.reason {
+        1 => Rejection::NotListening,
+        3 => Rejection::Busy,
+        4 => Rejection::ShuttingDown,
+        5 => Rejection::NotAllowed,
+        6 => Rejection::Unproven,
+        _ => Rejection::Declined(Refusal::new(rejected.text.as_str())),
+    }
+}

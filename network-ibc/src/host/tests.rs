@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use network_core::{
+    Bytes, Connection, Delivery, Network, Port, Refusal, SendError, SendOptions, accept_all,
+    handler_fn,
+};
+use network_loopback::Loopback;
+use tokio::time::timeout;
+
+use super::*;
+
+struct Pair {
+    alpha: Host,
+    beta: Host,
+    hop: Hop,
+    _way: Network,
+}
+
+async fn pair() -> Pair {
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::in_memory("beta").unwrap());
+    beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
+    let port = way.bind("/local/").await.unwrap();
+    let hop = alpha.connect_hop(&port, "/local/beta").await.unwrap();
+    assert_eq!(alpha.connect_hop(&port, "/local/beta").await.unwrap(), hop, "it is there");
+    Pair { alpha, beta, hop, _way: way }
+}
+
+async fn port(host: &Host, name: &str) -> Port {
+    let network = Network::builder().protocol(host.clone()).build().unwrap();
+    network.bind(name).await.unwrap()
+}
+
+async fn connected(pair: &Pair, order: &str) -> (Port, Port, Connection) {
+    let server = port(&pair.beta, "/ibc-port/echo").await;
+    let answer = |record: Bytes| async move {
+        match &record[..] {
+            b"refuse" => Err(Refusal::new("not this one")),
+            b"empty" => Ok(Bytes::new()),
+            long if long.len() > 1_000 => Ok(Bytes::copy_from_slice(&long.len().to_be_bytes())),
+            _ => Ok(record),
+        }
+    };
+    server.listen(accept_all(handler_fn(answer))).await.unwrap();
+    let client = port(&pair.alpha, "/ibc-port/client").await;
+    let remote = format!("/ibc-hop/{}/ibc-port/echo/{order}/echo-1", pair.hop.connection);
+    let connection = client.connect(remote.as_str(), ()).await.unwrap();
+    (server, client, connection)
+}
+
+#[tokio::test]
+async fn records_go_and_answers_come() {
+    let pair = pair().await;
+    for order in ["ordered", "unordered"] {
+        let (server, client, connection) = connected(&pair, order).await;
+        assert_eq!(connection.send("hello").await.unwrap(), "hello");
+        assert_eq!(connection.send("empty").await.unwrap(), &[1][..]);
+        let refused = connection.send("refuse").await.unwrap_err();
+        assert!(matches!(refused, SendError::Refused(_)), "{refused}");
+        let empty = connection.send("").await.unwrap_err();
+        assert!(matches!(empty, SendError::Empty), "{empty}");
+        let long = vec![7; 262_144];
+        assert_eq!(connection.send(long).await.unwrap(), &262_144_usize.to_be_bytes()[..]);
+        let sends = (0..500_u32).map(|n| connection.send(n.to_be_bytes().to_vec()));
+        let acks = futures_util::future::join_all(sends).await;
+        for (n, ack) in (0..500_u32).zip(acks) {
+            assert_eq!(ack.unwrap(), &n.to_be_bytes()[..]);
+        }
+        let local = connection.local_endpoint().to_string();
+        assert!(
+            local.starts_with(&format!("/ibc-port/client/{order}/echo-1/ibc-channel/")),
+            "{local}"
+        );
+        timeout(Duration::from_secs(3), connection.close()).await.unwrap();
+        server.revoke().await.unwrap();
+        client.revoke().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_hop_is_listed_at_both_ends() {
+    let pair = pair().await;
+    assert_eq!(pair.alpha.hops(), std::slice::from_ref(&pair.hop));
+    assert_eq!(pair.hop.chain, "beta");
+    let beta = pair.beta.hops();
+    assert_eq!((beta.len(), beta[0].chain.as_str()), (1, "alpha"));
+}
+
+#[tokio::test]
+async fn nobody_listens_and_no_hop_are_told() {
+    let pair = pair().await;
+    let client = port(&pair.alpha, "/ibc-port/client").await;
+    let nobody = format!("/ibc-hop/{}/ibc-port/nobody/ordered/v1", pair.hop.connection);
+    let error = client.connect(nobody.as_str(), ()).await.unwrap_err();
+    assert!(error.to_string().contains("nobody listens there"), "{error}");
+    let error =
+        client.connect("/ibc-hop/connection-9/ibc-port/echo/ordered/v1", ()).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("no open hop connection-9"), "{source}");
+}
+
+#[tokio::test]
+async fn a_close_is_told_to_the_other_side() {
+    let pair = pair().await;
+    let (server, _client, connection) = connected(&pair, "ordered").await;
+    connection.send("hello").await.unwrap();
+    let [other] = &server.connections()[..] else { panic!("not one connection") };
+    let other = other.clone();
+    connection.close().await;
+    timeout(Duration::from_secs(3), other.closed()).await.unwrap();
+    let error = connection.send("late").await.unwrap_err();
+    assert_eq!(error.delivery(), Delivery::NotDelivered);
+}
+
+#[tokio::test]
+async fn a_timeout_is_proved_and_closes_an_ordered_channel() {
+    let pair = pair().await;
+    for order in ["ordered", "unordered"] {
+        let (server, client, connection) = connected(&pair, order).await;
+        let options = SendOptions::default().with_timeout(Duration::from_nanos(1));
+        let error = connection.send_with("late", options).await.unwrap_err();
+        assert!(matches!(error, SendError::TimedOut { .. }), "{error}");
+        assert_eq!(error.delivery(), Delivery::NotDelivered);
+        connection.close().await;
+        server.revoke().await.unwrap();
+        client.revoke().await.unwrap();
+    }
+}
