@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use super::{
     HopState, Hops,
     channel::Live,
-    datagram::Kind,
+    datagram::{self, Kind},
     error::HostError,
     inbox::{Command, Inbox, Opening},
     peer::Peer,
@@ -59,6 +59,13 @@ pub(super) struct Actor {
     pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
     /// What is told once the block is made.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drop for Actor {
+    /// However the host ends, nobody waits for it any more.
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
 }
 
 /// The time now, as headers have it.
@@ -177,7 +184,21 @@ impl Actor {
             from = found;
             from.push(0);
         }
+        self.forget_tried();
         self.close_left();
+    }
+
+    /// Forgets which channels other sides have begun. Whoever was asked about them is gone; who
+    /// still wants one asks again.
+    fn forget_tried(&mut self) {
+        let hops: Vec<_> = self.hops.lock().keys().cloned().collect();
+        for hop in hops {
+            let prefix = key::tried_channel(hop.as_str(), "", "");
+            let prefix = &prefix[..prefix.len() - 1];
+            while let Some((found, _)) = self.ledger.private_next(prefix, prefix) {
+                self.write(found, None);
+            }
+        }
     }
 
     /// Closes the channels of a process that ended: whoever handled their records is gone.
@@ -241,6 +262,14 @@ impl Actor {
     pub(super) fn send_over(&mut self, hop: &ConnectionId, kind: Kind) {
         let Some(chain) = self.hops.chain(hop) else { return };
         self.send_to(&chain, kind);
+    }
+
+    /// Asks another host again for the channels that this side has begun: it may have been
+    /// restarted before it decided, or what it said may be lost.
+    fn dial_again(&mut self, chain: &str) {
+        for (port, id) in self.dialing(chain) {
+            self.peer(chain).push_new(Kind::channel(&port, &id));
+        }
     }
 
     fn send_to(&mut self, chain: &str, kind: Kind) -> u64 {
@@ -311,6 +340,7 @@ impl Actor {
             Command::PeerUp { chain, peer, batches, known } => {
                 let known = known.map(read);
                 self.peer(&chain).up(peer, batches, known);
+                self.dial_again(&chain);
             }
             Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
             Command::Knows { chain, reply } => {
@@ -484,8 +514,13 @@ impl Actor {
                 }
             }
             Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
-                if let Event::ChannelOpen { port, channel } = self.deliver(message)? {
-                    self.channel_is_open(&port, &channel);
+                match self.deliver(message) {
+                    Ok(Event::ChannelOpen { port, channel }) => {
+                        self.channel_is_open(&port, &channel);
+                    }
+                    // It is further already, and that is said to the other side.
+                    Err(EngineError::State { .. }) | Ok(_) => {}
+                    Err(error) => return Err(error),
                 }
             }
             Message::ChannelCloseConfirm(confirm) => {
@@ -516,14 +551,18 @@ impl Actor {
             }
             Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
                 let by_close = matches!(message, Message::TimeoutOnClose(_));
-                match self.with(|engine, stage, at| engine.deliver(stage, message, at))? {
-                    Event::Acknowledged { packet, acknowledgement } => {
+                let acked = matches!(message, Message::Acknowledgement(_));
+                match self.with(|engine, stage, at| engine.deliver(stage, message, at)) {
+                    Ok(Event::Acknowledged { packet, acknowledgement }) => {
                         self.acknowledged(&packet, acknowledgement);
                     }
-                    Event::TimedOut { packet, closed } => {
+                    Ok(Event::TimedOut { packet, closed }) => {
                         self.timed_out(&packet, closed, by_close);
                     }
-                    _ => {}
+                    // The channel is closed here: nobody waits for it any more.
+                    Err(EngineError::State { .. }) if acked => {}
+                    Ok(_) => {}
+                    Err(error) => return Err(error),
                 }
             }
             Message::UpdateClient(_) => {
@@ -542,6 +581,10 @@ impl Actor {
 
     /// Proves to the sender of a packet that it was not received, if that is so.
     fn not_received(&mut self, chain: &str, packet: raw::Packet, error: &EngineError) -> Code {
+        // It was, and that was said over a way that broke. There is no proof to wait for.
+        if matches!(datagram::unreceived(&self.ledger, &packet), Ok(None)) {
+            return Code::Done;
+        }
         let kind = match error {
             EngineError::TimedOut { .. } => Kind::TimedOut(packet),
             _ => Kind::Closed(packet),
@@ -550,6 +593,8 @@ impl Actor {
         let peer = self.peer(chain);
         let number = peer.next_number();
         peer.push(number, kind);
+        // A block of its own: the time of the last one may be before the packet's.
+        self.write(key::out(chain, number), None);
         Code::Unreceived
     }
 

@@ -161,6 +161,16 @@ impl Actor {
         })?)
     }
 
+    /// The channels to a chain that this side has begun and that are not open yet.
+    pub(super) fn dialing(&self, chain: &str) -> Vec<(PortId, ChannelId)> {
+        let to = |hop| self.hops.chain(hop).is_some_and(|other| other == chain);
+        let dialing = self
+            .channels
+            .iter()
+            .filter(|(_, live)| matches!(live.phase, Phase::Dialing(_)) && to(&live.hop));
+        dialing.map(|(id, live)| (live.port.clone(), id.clone())).collect()
+    }
+
     /// Asks the listener of a port for a decision, which comes as a command.
     pub(super) fn ask(&mut self, attempt: ChannelAttempt) {
         let ChannelAttempt { port, channel, hop, order, version, .. } = &attempt;
@@ -412,20 +422,24 @@ impl Actor {
 
     pub(super) fn received(&mut self, packet: Packet) {
         let (id, sequence) = (packet.destination_channel.clone(), packet.sequence);
-        let answer = match self.live(&id) {
+        match self.live(&id) {
             Some((.., open)) if open.share.hold(packet.data.len() + OVERHEAD) => {
-                let data = packet.data.clone();
+                let (records, data) = (open.records.clone(), packet.data.clone());
                 open.held.insert(sequence, packet);
-                open.records.record(RecordId(sequence), data).err()
+                // No handler sees it before it is stored that it was received: after a crash it
+                // would be proved that it was not.
+                let inbox = self.inbox.clone();
+                self.after.push(Box::new(move || {
+                    if let Err(answer) = records.record(RecordId(sequence), data) {
+                        inbox.push(Command::Answer { channel: id, sequence, answer });
+                    }
+                }));
             }
             found => {
                 let (known, port) = (found.is_some(), packet.destination_port.clone());
                 let answer = if known { Answer::NoRoom } else { Answer::Discarded };
-                return self.acknowledge(&port, &id, packet, answer);
+                self.acknowledge(&port, &id, packet, answer);
             }
-        };
-        if let Some(answer) = answer {
-            self.answer(&id, sequence, answer);
         }
     }
 
@@ -510,6 +524,14 @@ impl Actor {
             let rejected =
                 Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };
             self.rejected(&rejected);
+            // Or it is one that the other side had begun and knows no more.
+            let id = ChannelId::known(&end.channel);
+            let accepting = |live: &Live| matches!(live.phase, Phase::Accepting(_));
+            if self.channels.get(&id).is_some_and(accepting)
+                && let Some(Live { port, .. }) = self.channels.remove(&id)
+            {
+                self.end(&port, &id);
+            }
         }
     }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::{
+    FutureExt,
+    stream::{FuturesOrdered, StreamExt},
+};
 use network_core::{
     AnyHandler, Attempt, CloseReason, Connection, ConnectionHandler, Endpoint, ListenHandler, Port,
     Refusal,
@@ -26,7 +29,7 @@ use super::{
 use crate::{client::verify_ed25519, identifier::ConnectionId, ledger::valid_chain};
 
 /// How long a hop may take, in all.
-const HOP_TIME: Duration = Duration::from_secs(20);
+pub(super) const HOP_TIME: Duration = Duration::from_secs(20);
 
 /// Takes the service connections of other hosts.
 pub(super) struct Service(pub(super) Arc<Shared>);
@@ -175,25 +178,29 @@ impl Shared {
         self: &Arc<Self>,
         port: &Port,
         remote: Endpoint,
-    ) -> Result<(ConnectionId, String, Connection), HopError> {
+    ) -> Result<(ConnectionId, String), HopError> {
         let made = tokio::time::timeout(HOP_TIME, async {
-            let (connection, chain) = self.reach(port, remote).await?;
+            let (connection, chain) = self.reach(port, remote.clone(), None).await?;
             let other = self.clients_of_each_other(&connection, &chain).await?;
             let asked = chain.clone();
             let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
-            Ok((hop, chain, connection))
+            self.keep(port.clone(), remote, chain.clone(), connection);
+            Ok((hop, chain))
         });
         made.await.map_err(|_| HopError::Unfinished)?
     }
 
-    /// Dials another host, which proves who it is; then this one does.
-    async fn reach(
+    /// Dials another host, which proves who it is; then this one does. `wanted`: the one chain
+    /// that it may be.
+    pub(super) async fn reach(
         self: &Arc<Self>,
         port: &Port,
         remote: Endpoint,
+        wanted: Option<&str>,
     ) -> Result<(Connection, String), HopError> {
         let conversation = Arc::new(Conversation::new(self.clone()));
         let connection = port.connect(remote, conversation.clone()).await?;
+        let opened = Opened { connection: connection.clone(), kept: false };
         let mine = self.key.public_key();
         let random = nonce().map_err(|refusal| HopError::peer(refusal.text()))?;
         let greeting = Greeting {
@@ -212,6 +219,9 @@ impl Shared {
         let chain = greeted.chain;
         if chain == self.chain {
             return Err(HopError::peer("it has the chain id of this host: give each its own"));
+        }
+        if wanted.is_some_and(|wanted| wanted != chain) {
+            return Err(HopError::peer("it is another host than before"));
         }
         // What it relays is taken from now on.
         conversation.lock().proved = Some(chain.clone());
@@ -238,6 +248,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(chain.clone(), known.client);
+        opened.keep();
         Ok((connection, chain))
     }
 
@@ -248,6 +259,27 @@ impl Shared {
     ) -> Result<String, HopError> {
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.get(chain).cloned().ok_or(HopError::Unfinished)
+    }
+}
+
+/// A connection that is closed unless it comes to something.
+struct Opened {
+    connection: Connection,
+    kept: bool,
+}
+
+impl Opened {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It goes on by itself.
+            let _ = self.connection.close().now_or_never();
+        }
     }
 }
 

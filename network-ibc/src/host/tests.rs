@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use network_core::{
     Bytes, Connection, Delivery, Network, Port, Refusal, SendError, SendOptions, accept_all,
@@ -124,5 +127,288 @@ async fn a_timeout_is_proved_and_closes_an_ordered_channel() {
         connection.close().await;
         server.revoke().await.unwrap();
         client.revoke().await.unwrap();
+    }
+}
+
+/// Whether a record gets over a new channel. What was under way as a connection ended may be
+/// lost, the next try not.
+async fn reaches(pair: &Pair, client: &Port) -> bool {
+    let remote = format!("/ibc-hop/{}/ibc-port/echo/ordered/echo-1", pair.hop.connection);
+    let tried = async {
+        let connection = client.connect(remote.as_str(), ()).await.ok()?;
+        connection.send("hello").await.ok()
+    };
+    timeout(Duration::from_secs(5), tried).await.is_ok_and(|ack| ack.is_some())
+}
+
+#[tokio::test]
+async fn a_way_is_dialed_again_when_its_connection_ends() {
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::in_memory("beta").unwrap());
+    let served = way.bind("/local/beta").await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+    let pair = Pair { alpha, beta, hop, _way: way.clone() };
+    let (_server, client, _connection) = connected(&pair, "ordered").await;
+
+    let end = async || {
+        for connection in served.connections() {
+            connection.close().await;
+        }
+    };
+    end().await;
+    assert!(reaches(&pair, &client).await, "it was dialed again");
+
+    // Nobody is there for a while.
+    served.unlisten().await.unwrap();
+    end().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(served.connections(), []);
+    pair.beta.serve(&served).await.unwrap();
+    assert!(reaches(&pair, &client).await, "it was dialed until somebody was there");
+
+    // Another host is there.
+    served.revoke().await.unwrap();
+    let served = way.bind("/local/beta").await.unwrap();
+    let other = Host::in_memory("gamma").unwrap();
+    other.serve(&served).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(other.hops(), []);
+    served.revoke().await.unwrap();
+    let served = way.bind("/local/beta").await.unwrap();
+    pair.beta.serve(&served).await.unwrap();
+    assert!(reaches(&pair, &client).await, "it is the one that it was");
+    assert_eq!(pair.alpha.hops(), [pair.hop.clone()], "the hop is the same");
+    assert_eq!(pair.beta.hops().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_ends_lets_go_of_its_ways() {
+    let pair = pair().await;
+    let Pair { alpha, beta: _beta, _way: way, .. } = pair;
+    assert!(way.connections() > 0);
+    drop(alpha);
+    let closed = async {
+        while way.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let key = Arc::new(LedgerKey::generate().unwrap());
+    let ledger = Ledger::failing(key.clone(), "beta", fails.clone()).unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::over(ledger, key));
+    beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
+    let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await.unwrap();
+    let server = port(&beta, "/ibc-port/count").await;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = handled.clone();
+    let handler = handler_fn(move |record: Bytes| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move { Ok(record) }
+    });
+    server.listen(accept_all(handler)).await.unwrap();
+    let client = port(&alpha, "/ibc-port/client").await;
+    let remote = format!("/ibc-hop/{}/ibc-port/count/ordered/count-1", hop.connection);
+    let connection = client.connect(remote.as_str(), ()).await.unwrap();
+    connection.send("hello").await.unwrap();
+    // Until what follows from that is stored.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    fails.store(true, Ordering::Release);
+    let sent = timeout(Duration::from_millis(300), connection.send("lost")).await;
+    assert!(sent.is_err(), "the host has ended: {sent:?}");
+    assert_eq!(handled.load(Ordering::Relaxed), 1);
+}
+
+/// A listener that never decides.
+struct Undecided;
+
+impl network_core::ListenHandler for Undecided {
+    async fn on_accept(
+        &self,
+        _: &Port,
+        _: &network_core::Attempt,
+    ) -> Result<network_core::AnyHandler, Refusal> {
+        std::future::pending().await
+    }
+}
+
+#[cfg(feature = "durable")]
+async fn reopened(folder: &std::path::Path, chain: &str) -> Host {
+    let open = async {
+        loop {
+            // Until the one before it has ended.
+            let key = LedgerKey::from_seed(&[9; 32]).unwrap();
+            match Host::open(folder, chain, key) {
+                Ok(host) => break host,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), open).await.unwrap()
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn a_channel_that_a_host_had_not_decided_over_when_it_ended_opens_after_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), reopened(folder.path(), "beta").await);
+    let served = way.bind("/local/beta").await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+    let server = port(&beta, "/ibc-port/echo").await;
+    server.listen(Undecided).await.unwrap();
+    let client = port(&alpha, "/ibc-port/client").await;
+    let remote = format!("/ibc-hop/{}/ibc-port/echo/ordered/echo-1", hop.connection);
+    let connecting = tokio::spawn({
+        let (client, remote) = (client.clone(), remote.clone());
+        async move { client.connect(remote.as_str(), ()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    // Whoever is being asked still holds it.
+    beta.0.inbox.push(Command::Stop);
+    for connection in served.connections() {
+        connection.close().await;
+    }
+    let beta = reopened(folder.path(), "beta").await;
+    let server = port(&beta, "/ibc-port/echo").await;
+    server.listen(accept_all(handler_fn(|record| async move { Ok(record) }))).await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let connection = timeout(Duration::from_secs(5), connecting).await.unwrap().unwrap().unwrap();
+    assert_eq!(connection.send("hello").await.unwrap(), "hello");
+    assert_eq!(server.connections().len(), 1);
+}
+
+/// What a handler was given.
+#[cfg(feature = "durable")]
+type Given = Arc<Mutex<Vec<Bytes>>>;
+
+/// A port `count` that remembers what it is given.
+#[cfg(feature = "durable")]
+async fn counting(host: &Host, given: &Given) -> Port {
+    let server = port(host, "/ibc-port/count").await;
+    let given = given.clone();
+    let handler = handler_fn(move |record: Bytes| {
+        given.lock().unwrap().push(record.clone());
+        async move { Ok(record) }
+    });
+    server.listen(accept_all(handler)).await.unwrap();
+    server
+}
+
+/// Sends the numbers below 20, one after the other.
+#[cfg(feature = "durable")]
+async fn send_numbers(
+    connection: &Connection,
+) -> Vec<tokio::task::JoinHandle<Result<Bytes, SendError>>> {
+    let mut sends = Vec::new();
+    for number in 0..20_u32 {
+        let permit = connection.reserve(4).await.unwrap();
+        let ack = permit.send(number.to_be_bytes().to_vec()).unwrap();
+        sends.push(tokio::spawn(ack.into_owned()));
+    }
+    // Until they are stored.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    sends
+}
+
+#[cfg(feature = "durable")]
+async fn cut(served: &Port) {
+    served.unlisten().await.unwrap();
+    for connection in served.connections() {
+        connection.close().await;
+    }
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn what_a_host_sent_before_it_ended_is_delivered_when_it_is_back() {
+    for order in ["ordered", "unordered"] {
+        let folder = tempfile::tempdir().unwrap();
+        let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+        let beta = Host::in_memory("beta").unwrap();
+        let alpha = reopened(folder.path(), "alpha").await;
+        let served = way.bind("/local/beta").await.unwrap();
+        beta.serve(&served).await.unwrap();
+        let from = way.bind("/local/").await.unwrap();
+        let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+        let given = Given::default();
+        let _server = counting(&beta, &given).await;
+        let client = port(&alpha, "/ibc-port/client").await;
+        let remote = format!("/ibc-hop/{}/ibc-port/count/{order}/count-1", hop.connection);
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        cut(&served).await;
+        let sends = send_numbers(&connection).await;
+        drop((alpha, client, connection));
+
+        let alpha = reopened(folder.path(), "alpha").await;
+        beta.serve(&served).await.unwrap();
+        assert_eq!(alpha.connect_hop(&from, "/local/beta").await.unwrap(), hop);
+        let all = async {
+            while given.lock().unwrap().len() < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), all).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let numbers: Vec<_> = (0..20_u32).map(|number| number.to_be_bytes().to_vec()).collect();
+        assert_eq!(*given.lock().unwrap(), numbers);
+        for send in sends {
+            assert_eq!(send.await.unwrap().unwrap_err().delivery(), Delivery::Unknown);
+        }
+
+        // Nothing is left to be relayed.
+        drop(alpha);
+        drop(reopened(folder.path(), "alpha").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let key = Arc::new(LedgerKey::from_seed(&[9; 32]).unwrap());
+        let ledger = Ledger::open(folder.path(), key, "alpha", 1).unwrap();
+        let left = crate::engine::Store::private_next(&ledger, b"host/out/", b"host/out/");
+        assert_eq!(left, None);
+    }
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn what_was_sent_to_a_host_that_was_away_is_proved_undelivered() {
+    for order in ["ordered", "unordered"] {
+        let folder = tempfile::tempdir().unwrap();
+        let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+        let alpha = Host::in_memory("alpha").unwrap();
+        let beta = reopened(folder.path(), "beta").await;
+        let served = way.bind("/local/beta").await.unwrap();
+        beta.serve(&served).await.unwrap();
+        let from = way.bind("/local/").await.unwrap();
+        let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+        let given = Given::default();
+        let server = counting(&beta, &given).await;
+        let client = port(&alpha, "/ibc-port/client").await;
+        let remote = format!("/ibc-hop/{}/ibc-port/count/{order}/count-1", hop.connection);
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        cut(&served).await;
+        drop((beta, server));
+        let sends = send_numbers(&connection).await;
+
+        let beta = reopened(folder.path(), "beta").await;
+        let _server = counting(&beta, &given).await;
+        beta.serve(&served).await.unwrap();
+        for send in sends {
+            let sent = timeout(Duration::from_secs(5), send).await.unwrap().unwrap();
+            assert_eq!(sent.unwrap_err().delivery(), Delivery::NotDelivered);
+        }
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        assert_eq!(connection.send("hello").await.unwrap(), "hello");
+        assert_eq!(*given.lock().unwrap(), ["hello"]);
+        assert_eq!((alpha.hops(), beta.hops().len()), (vec![hop], 1));
     }
 }
