@@ -240,10 +240,10 @@ fn kill(kills: usize, seed: u64) {
     hosts.stop();
 
     let mut history = History::default();
-    for which in 0..NAMES.len() {
+    for (which, host) in NAMES.into_iter().enumerate() {
         for number in 0..hosts.started[which] {
             let lived = number + 1 == hosts.started[which];
-            let run = Run { host: NAMES[which], number, lived };
+            let run = Run { host, number, lived };
             let text = fs::read_to_string(hosts.log(which, number)).unwrap_or_default();
             history.read(&run, &text);
         }
