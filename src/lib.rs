@@ -30,6 +30,11 @@ pub mod ibc {
     pub use network_ibc::*;
 }
 
+/// The guide is code that runs.
+#[cfg(all(doctest, feature = "ibc", feature = "loopback"))]
+#[doc = include_str!("../docs/ibc-without-a-chain.md")]
+mod ibc_without_a_chain {}
+
 /// Identity and TLS, for endpoints with `/tls` or `/quic-v1`.
 #[cfg(any(feature = "tls", feature = "quic"))]
 pub mod tls {

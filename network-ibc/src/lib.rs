@@ -1,6 +1,8 @@
-//! IBC addresses: what `/ibc-hop/…/ibc-port/…` endpoints say.
+//! Records over IBC channels: a [`Host`] is a process that other chains see as a chain.
 //!
-//! This crate holds the addresses and nothing else yet: it opens no channels.
+//! It has a ledger of signed blocks, light clients of others, an engine for the messages of IBC
+//! (ICS-002, ICS-003, ICS-004), and relays for itself. Today the others are hosts too: hops to
+//! real chains come next. Without feature `host` the crate is the addresses alone.
 //!
 //! ```text
 //!   /ibc-hop/connection-0/ibc-port/transfer/unordered/ics20-1/ibc-channel/channel-41
