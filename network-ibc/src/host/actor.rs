@@ -61,6 +61,13 @@ pub(super) struct Actor {
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+impl Drop for Actor {
+    /// However the host ends, nobody waits for it any more.
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
 /// The time now, as headers have it.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -122,25 +122,29 @@ pub(super) struct Opening {
 /// Not a channel: a sender pays for a short lock, and what came in one go is handled in one go.
 #[derive(Default)]
 pub(super) struct Inbox {
-    commands: Mutex<Vec<Command>>,
+    waiting: Mutex<Waiting>,
     came: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commands: Vec<Command>,
+    /// The host has ended.
+    closed: bool,
 }
 
 impl Inbox {
     pub(super) fn push(&self, command: Command) {
-        let first = {
-            let mut commands = self.lock();
-            commands.push(command);
-            commands.len() == 1
-        };
-        if first {
-            self.came.notify_one();
-        }
+        self.push_all([command]);
     }
 
     pub(super) fn push_all(&self, new: impl IntoIterator<Item = Command>) {
         let first = {
-            let mut commands = self.lock();
+            let Waiting { commands, closed } = &mut *self.lock();
+            if *closed {
+                // Whoever waits for an answer learns it as what was to bring it is dropped.
+                return;
+            }
             let before = commands.len();
             commands.extend(new);
             before == 0 && !commands.is_empty()
@@ -153,7 +157,7 @@ impl Inbox {
     /// Waits for commands, and takes all that there are.
     pub(super) async fn take(&self, into: &mut Vec<Command>) {
         loop {
-            mem::swap(&mut *self.lock(), into);
+            mem::swap(&mut self.lock().commands, into);
             if !into.is_empty() {
                 return;
             }
@@ -161,13 +165,23 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The host has ended: nothing is taken any more, and what waits is given up.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut waiting = self.lock();
+            waiting.closed = true;
+            mem::take(&mut waiting.commands)
+        };
+        drop(waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbox").field("waiting", &self.lock().len()).finish()
+        f.debug_struct("Inbox").field("waiting", &self.lock().commands.len()).finish()
     }
 }
