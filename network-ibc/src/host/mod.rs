@@ -12,6 +12,7 @@ mod peer;
 mod service;
 #[cfg(test)]
 mod tests;
+mod way;
 mod wire;
 
 use std::{
@@ -20,12 +21,13 @@ use std::{
 };
 
 pub use error::{HopError, HostError};
-use network_core::{Connection, Endpoint, EndpointError, ListenError, Port};
+use network_core::{Endpoint, EndpointError, ListenError, Port};
 
 use self::{
     actor::Actor,
     backend::Ports,
     inbox::{Command, Inbox},
+    way::Way,
 };
 use crate::{
     LedgerKey,
@@ -81,6 +83,7 @@ struct Handle(Arc<Shared>);
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.inbox.push(Command::Stop);
+        self.0.ways().clear();
     }
 }
 
@@ -99,8 +102,8 @@ struct Shared {
     inbox: Arc<Inbox>,
     hops: Arc<Hops>,
     ports: Arc<Ports>,
-    /// The connections to other hosts that this one has dialed, by their chains.
-    ways: Mutex<HashMap<String, Connection>>,
+    /// What keeps up the connections to other hosts that this one has dialed, by their chains.
+    ways: Mutex<HashMap<String, Way>>,
     /// The clients that other hosts have of this one, by their chains.
     others: Mutex<HashMap<String, String>>,
 }
@@ -244,10 +247,17 @@ impl Host {
 
     /// Reaches another host from a port of any network, and makes a hop to it: clients both ways
     /// and an IBC connection (ICS-002, ICS-003). If there is one it is kept, and relayed over
-    /// again. What is to be relayed either way goes over the connection as long as it lasts.
+    /// again. What is to be relayed either way goes over the connection.
+    ///
+    /// The way is kept up as long as the host lives: when the connection ends, because the other
+    /// host restarts for one, this one dials the endpoint again, after 50 ms at first and then
+    /// less and less often, every 5 s at last. It ends when the port is revoked, or when this is
+    /// called again for the same host, whose endpoint may be another then. A host that has
+    /// restarted itself knows its hops, but not where it has dialed: call this again at start.
     ///
     /// # Errors
-    /// The other side is no host, or does not go on with the handshake within 20 seconds.
+    /// The other host cannot be reached, is no host, or does not go on with the handshake within
+    /// 20 seconds. Nothing is tried again then.
     ///
     /// # Cancel safety
     /// What was made stays, and the next call goes on with it.
@@ -258,9 +268,7 @@ impl Host {
         let remote = remote.try_into().map_err(|error| {
             HopError::Connect(network_core::ConnectError::Endpoint(error.into()))
         })?;
-        let (connection, chain, way) = self.0.connect_hop(port, remote).await?;
-        let mut ways = self.0.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        ways.insert(chain.clone(), way);
+        let (connection, chain) = self.0.connect_hop(port, remote).await?;
         Ok(Hop { connection, chain, open: true })
     }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{client::verify_ed25519, identifier::ConnectionId, ledger::valid_chain};
 
 /// How long a hop may take, in all.
-const HOP_TIME: Duration = Duration::from_secs(20);
+pub(super) const HOP_TIME: Duration = Duration::from_secs(20);
 
 /// Takes the service connections of other hosts.
 pub(super) struct Service(pub(super) Arc<Shared>);
@@ -175,22 +175,25 @@ impl Shared {
         self: &Arc<Self>,
         port: &Port,
         remote: Endpoint,
-    ) -> Result<(ConnectionId, String, Connection), HopError> {
+    ) -> Result<(ConnectionId, String), HopError> {
         let made = tokio::time::timeout(HOP_TIME, async {
-            let (connection, chain) = self.reach(port, remote).await?;
+            let (connection, chain) = self.reach(port, remote.clone(), None).await?;
             let other = self.clients_of_each_other(&connection, &chain).await?;
             let asked = chain.clone();
             let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
-            Ok((hop, chain, connection))
+            self.keep(port.clone(), remote, chain.clone(), connection);
+            Ok((hop, chain))
         });
         made.await.map_err(|_| HopError::Unfinished)?
     }
 
-    /// Dials another host, which proves who it is; then this one does.
-    async fn reach(
+    /// Dials another host, which proves who it is; then this one does. `wanted`: the one chain
+    /// that it may be.
+    pub(super) async fn reach(
         self: &Arc<Self>,
         port: &Port,
         remote: Endpoint,
+        wanted: Option<&str>,
     ) -> Result<(Connection, String), HopError> {
         let conversation = Arc::new(Conversation::new(self.clone()));
         let connection = port.connect(remote, conversation.clone()).await?;
@@ -212,6 +215,9 @@ impl Shared {
         let chain = greeted.chain;
         if chain == self.chain {
             return Err(HopError::peer("it has the chain id of this host: give each its own"));
+        }
+        if wanted.is_some_and(|wanted| wanted != chain) {
+            return Err(HopError::peer("it is another host than before"));
         }
         // What it relays is taken from now on.
         conversation.lock().proved = Some(chain.clone());

@@ -126,3 +126,70 @@ async fn a_timeout_is_proved_and_closes_an_ordered_channel() {
         client.revoke().await.unwrap();
     }
 }
+
+/// Whether a record gets over a new channel. What was under way as a connection ended may be
+/// lost, the next try not.
+async fn reaches(pair: &Pair, client: &Port) -> bool {
+    let remote = format!("/ibc-hop/{}/ibc-port/echo/ordered/echo-1", pair.hop.connection);
+    let tried = async {
+        let connection = client.connect(remote.as_str(), ()).await.ok()?;
+        connection.send("hello").await.ok()
+    };
+    timeout(Duration::from_secs(5), tried).await.is_ok_and(|ack| ack.is_some())
+}
+
+#[tokio::test]
+async fn a_way_is_dialed_again_when_its_connection_ends() {
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::in_memory("beta").unwrap());
+    let served = way.bind("/local/beta").await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+    let pair = Pair { alpha, beta, hop, _way: way.clone() };
+    let (_server, client, _connection) = connected(&pair, "ordered").await;
+
+    let end = async || {
+        for connection in served.connections() {
+            connection.close().await;
+        }
+    };
+    end().await;
+    assert!(reaches(&pair, &client).await, "it was dialed again");
+
+    // Nobody is there for a while.
+    served.unlisten().await.unwrap();
+    end().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(served.connections(), []);
+    pair.beta.serve(&served).await.unwrap();
+    assert!(reaches(&pair, &client).await, "it was dialed until somebody was there");
+
+    // Another host is there.
+    served.revoke().await.unwrap();
+    let served = way.bind("/local/beta").await.unwrap();
+    let other = Host::in_memory("gamma").unwrap();
+    other.serve(&served).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(other.hops(), []);
+    served.revoke().await.unwrap();
+    let served = way.bind("/local/beta").await.unwrap();
+    pair.beta.serve(&served).await.unwrap();
+    assert!(reaches(&pair, &client).await, "it is the one that it was");
+    assert_eq!(pair.alpha.hops(), [pair.hop.clone()], "the hop is the same");
+    assert_eq!(pair.beta.hops().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_ends_lets_go_of_its_ways() {
+    let pair = pair().await;
+    let Pair { alpha, beta: _beta, _way: way, .. } = pair;
+    assert!(way.connections() > 0);
+    drop(alpha);
+    let closed = async {
+        while way.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), closed).await.unwrap();
+}
