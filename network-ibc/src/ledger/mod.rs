@@ -267,6 +267,9 @@ impl Ledger {
             .collect();
         batch.push((Space::Own, SIGNER, Some(&state)));
         self.store.write(&batch)?;
+        // Before anybody else can know of it: who reads these knows all that was ever signed and
+        // shown.
+        tracing::trace!(height = number, time = time.as_nanos(), hash = %id.hash, "block");
         self.pending.clear();
         (self.height, self.time, self.last) = (number, time, Some(id));
         if self.blocks.len() >= self.kept_blocks {
