@@ -412,20 +412,24 @@ impl Actor {
 
     pub(super) fn received(&mut self, packet: Packet) {
         let (id, sequence) = (packet.destination_channel.clone(), packet.sequence);
-        let answer = match self.live(&id) {
+        match self.live(&id) {
             Some((.., open)) if open.share.hold(packet.data.len() + OVERHEAD) => {
-                let data = packet.data.clone();
+                let (records, data) = (open.records.clone(), packet.data.clone());
                 open.held.insert(sequence, packet);
-                open.records.record(RecordId(sequence), data).err()
+                // No handler sees it before it is stored that it was received: after a crash it
+                // would be proved that it was not.
+                let inbox = self.inbox.clone();
+                self.after.push(Box::new(move || {
+                    if let Err(answer) = records.record(RecordId(sequence), data) {
+                        inbox.push(Command::Answer { channel: id, sequence, answer });
+                    }
+                }));
             }
             found => {
                 let (known, port) = (found.is_some(), packet.destination_port.clone());
                 let answer = if known { Answer::NoRoom } else { Answer::Discarded };
-                return self.acknowledge(&port, &id, packet, answer);
+                self.acknowledge(&port, &id, packet, answer);
             }
-        };
-        if let Some(answer) = answer {
-            self.answer(&id, sequence, answer);
         }
     }
 
