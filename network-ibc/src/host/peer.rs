@@ -159,14 +159,9 @@ impl Peer {
         let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
             return Vec::new();
         };
+        // Without outcomes the way is gone: `down` follows, and takes all back in order.
+        let Some(outcomes) = outcomes else { return Vec::new() };
         let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
-        let Some(outcomes) = outcomes else {
-            // The way is gone; `down` follows.
-            for numbered in sent.into_iter().rev() {
-                self.queue.push_front(numbered);
-            }
-            return Vec::new();
-        };
         let mut results = outcomes.outcomes;
         if results.len() > sent.len() {
             let header = results.remove(0);
@@ -176,9 +171,15 @@ impl Peer {
                 if let Some((client, height)) = known {
                     (link.client, link.trusted) = (Some(client), height);
                 }
-                for numbered in sent.into_iter().rev() {
-                    self.queue.push_front(numbered);
+                // Also what followed it, which may not have been taken without it. The outcomes of
+                // that are still to come, and say nothing then.
+                link.under_way.push_front(sent);
+                for batch in link.under_way.iter_mut().rev() {
+                    for numbered in mem::take(batch).into_iter().rev() {
+                        self.queue.push_front(numbered);
+                    }
                 }
+                link.under_way.pop_front();
                 return Vec::new();
             }
         }
@@ -242,5 +243,54 @@ pub(super) fn rejection(rejected: &Rejected) -> Rejection {
         5 => Rejection::NotAllowed,
         6 => Rejection::Unproven,
         _ => Rejection::Declined(Refusal::new(rejected.text.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::wire::Outcome;
+
+    /// One with two batches under way and something that waits.
+    fn two_under_way() -> Peer {
+        let mut peer = Peer::new("beta".to_owned());
+        let (batches, _) = mpsc::unbounded_channel();
+        peer.up(7, batches, Some(("07-tendermint-0".to_owned(), Height::new(0, 5))));
+        let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
+        let link = peer.link.as_mut().unwrap();
+        link.under_way.extend([vec![kind(1), kind(2)], vec![kind(3), kind(4)]]);
+        peer.queue.push_back(kind(5));
+        peer
+    }
+
+    fn queued(peer: &Peer) -> Vec<u64> {
+        peer.queue.iter().map(|(number, _)| *number).collect()
+    }
+
+    fn outcomes(codes: &[Code]) -> Outcomes {
+        let outcome = |code: &Code| Outcome { code: (*code).into(), text: String::new() };
+        Outcomes { outcomes: codes.iter().map(outcome).collect(), known: None }
+    }
+
+    #[test]
+    fn what_was_under_way_is_said_again_in_its_order() {
+        let mut peer = two_under_way();
+        assert_eq!(peer.relayed(7, None, None), []);
+        peer.down(7);
+        assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_followed_a_header_that_was_not_taken_is_said_again_in_its_order() {
+        let mut peer = two_under_way();
+        let known = Some(("07-tendermint-0".to_owned(), Height::new(0, 4)));
+        let refused = outcomes(&[Code::Again, Code::Refused, Code::Refused]);
+        assert_eq!(peer.relayed(7, Some(refused), known), []);
+        assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        // It had no header of its own.
+        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused])), None), []);
+        assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        let link = peer.link.as_ref().unwrap();
+        assert_eq!((link.under_way.len(), link.trusted), (0, Height::new(0, 4)));
     }
 }
