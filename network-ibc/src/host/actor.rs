@@ -184,7 +184,21 @@ impl Actor {
             from = found;
             from.push(0);
         }
+        self.forget_tried();
         self.close_left();
+    }
+
+    /// Forgets which channels other sides have begun. Whoever was asked about them is gone; who
+    /// still wants one asks again.
+    fn forget_tried(&mut self) {
+        let hops: Vec<_> = self.hops.lock().keys().cloned().collect();
+        for hop in hops {
+            let prefix = key::tried_channel(hop.as_str(), "", "");
+            let prefix = &prefix[..prefix.len() - 1];
+            while let Some((found, _)) = self.ledger.private_next(prefix, prefix) {
+                self.write(found, None);
+            }
+        }
     }
 
     /// Closes the channels of a process that ended: whoever handled their records is gone.
@@ -248,6 +262,14 @@ impl Actor {
     pub(super) fn send_over(&mut self, hop: &ConnectionId, kind: Kind) {
         let Some(chain) = self.hops.chain(hop) else { return };
         self.send_to(&chain, kind);
+    }
+
+    /// Asks another host again for the channels that this side has begun: it may have been
+    /// restarted before it decided, or what it said may be lost.
+    fn dial_again(&mut self, chain: &str) {
+        for (port, id) in self.dialing(chain) {
+            self.peer(chain).push_new(Kind::channel(&port, &id));
+        }
     }
 
     fn send_to(&mut self, chain: &str, kind: Kind) -> u64 {
@@ -318,6 +340,7 @@ impl Actor {
             Command::PeerUp { chain, peer, batches, known } => {
                 let known = known.map(read);
                 self.peer(&chain).up(peer, batches, known);
+                self.dial_again(&chain);
             }
             Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
             Command::Knows { chain, reply } => {
@@ -491,8 +514,13 @@ impl Actor {
                 }
             }
             Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
-                if let Event::ChannelOpen { port, channel } = self.deliver(message)? {
-                    self.channel_is_open(&port, &channel);
+                match self.deliver(message) {
+                    Ok(Event::ChannelOpen { port, channel }) => {
+                        self.channel_is_open(&port, &channel);
+                    }
+                    // It is further already, and that is said to the other side.
+                    Err(EngineError::State { .. }) | Ok(_) => {}
+                    Err(error) => return Err(error),
                 }
             }
             Message::ChannelCloseConfirm(confirm) => {

@@ -161,6 +161,16 @@ impl Actor {
         })?)
     }
 
+    /// The channels to a chain that this side has begun and that are not open yet.
+    pub(super) fn dialing(&self, chain: &str) -> Vec<(PortId, ChannelId)> {
+        let to = |hop| self.hops.chain(hop).is_some_and(|other| other == chain);
+        let dialing = self
+            .channels
+            .iter()
+            .filter(|(_, live)| matches!(live.phase, Phase::Dialing(_)) && to(&live.hop));
+        dialing.map(|(id, live)| (live.port.clone(), id.clone())).collect()
+    }
+
     /// Asks the listener of a port for a decision, which comes as a command.
     pub(super) fn ask(&mut self, attempt: ChannelAttempt) {
         let ChannelAttempt { port, channel, hop, order, version, .. } = &attempt;
@@ -514,6 +524,14 @@ impl Actor {
             let rejected =
                 Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };
             self.rejected(&rejected);
+            // Or it is one that the other side had begun and knows no more.
+            let id = ChannelId::known(&end.channel);
+            let accepting = |live: &Live| matches!(live.phase, Phase::Accepting(_));
+            if self.channels.get(&id).is_some_and(accepting)
+                && let Some(Live { port, .. }) = self.channels.remove(&id)
+            {
+                self.end(&port, &id);
+            }
         }
     }
 

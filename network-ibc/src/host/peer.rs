@@ -61,6 +61,14 @@ impl Peer {
         self.queue.push_back((number, kind));
     }
 
+    /// Has something relayed that is not stored, unless it is to be relayed anyway.
+    pub(super) fn push_new(&mut self, kind: Kind) {
+        if !self.queue.iter().any(|(_, queued)| *queued == kind) {
+            let number = self.next_number();
+            self.queue.push_back((number, kind));
+        }
+    }
+
     /// It can be reached. Where two ways lead to it, the newer one is taken.
     pub(super) fn up(
         &mut self,

@@ -193,3 +193,65 @@ async fn a_host_that_ends_lets_go_of_its_ways() {
     };
     timeout(Duration::from_secs(5), closed).await.unwrap();
 }
+
+/// A listener that never decides.
+struct Undecided;
+
+impl network_core::ListenHandler for Undecided {
+    async fn on_accept(
+        &self,
+        _: &Port,
+        _: &network_core::Attempt,
+    ) -> Result<network_core::AnyHandler, Refusal> {
+        std::future::pending().await
+    }
+}
+
+#[cfg(feature = "durable")]
+async fn reopened(folder: &std::path::Path) -> Host {
+    let open = async {
+        loop {
+            // Until the one before it has ended.
+            let key = LedgerKey::from_seed(&[9; 32]).unwrap();
+            match Host::open(folder, "beta", key) {
+                Ok(host) => break host,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), open).await.unwrap()
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn a_channel_that_a_host_had_not_decided_over_when_it_ended_opens_after_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), reopened(folder.path()).await);
+    let served = way.bind("/local/beta").await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+    let server = port(&beta, "/ibc-port/echo").await;
+    server.listen(Undecided).await.unwrap();
+    let client = port(&alpha, "/ibc-port/client").await;
+    let remote = format!("/ibc-hop/{}/ibc-port/echo/ordered/echo-1", hop.connection);
+    let connecting = tokio::spawn({
+        let (client, remote) = (client.clone(), remote.clone());
+        async move { client.connect(remote.as_str(), ()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    // Whoever is being asked still holds it.
+    beta.0.inbox.push(Command::Stop);
+    for connection in served.connections() {
+        connection.close().await;
+    }
+    let beta = reopened(folder.path()).await;
+    let server = port(&beta, "/ibc-port/echo").await;
+    server.listen(accept_all(handler_fn(|record| async move { Ok(record) }))).await.unwrap();
+    beta.serve(&served).await.unwrap();
+    let connection = timeout(Duration::from_secs(5), connecting).await.unwrap().unwrap().unwrap();
+    assert_eq!(connection.send("hello").await.unwrap(), "hello");
+    assert_eq!(server.connections().len(), 1);
+}
