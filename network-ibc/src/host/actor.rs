@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use super::{
     HopState, Hops,
     channel::Live,
-    datagram::Kind,
+    datagram::{self, Kind},
     error::HostError,
     inbox::{Command, Inbox, Opening},
     peer::Peer,
@@ -551,14 +551,18 @@ impl Actor {
             }
             Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
                 let by_close = matches!(message, Message::TimeoutOnClose(_));
-                match self.with(|engine, stage, at| engine.deliver(stage, message, at))? {
-                    Event::Acknowledged { packet, acknowledgement } => {
+                let acked = matches!(message, Message::Acknowledgement(_));
+                match self.with(|engine, stage, at| engine.deliver(stage, message, at)) {
+                    Ok(Event::Acknowledged { packet, acknowledgement }) => {
                         self.acknowledged(&packet, acknowledgement);
                     }
-                    Event::TimedOut { packet, closed } => {
+                    Ok(Event::TimedOut { packet, closed }) => {
                         self.timed_out(&packet, closed, by_close);
                     }
-                    _ => {}
+                    // The channel is closed here: nobody waits for it any more.
+                    Err(EngineError::State { .. }) if acked => {}
+                    Ok(_) => {}
+                    Err(error) => return Err(error),
                 }
             }
             Message::UpdateClient(_) => {
@@ -577,6 +581,10 @@ impl Actor {
 
     /// Proves to the sender of a packet that it was not received, if that is so.
     fn not_received(&mut self, chain: &str, packet: raw::Packet, error: &EngineError) -> Code {
+        // It was, and that was said over a way that broke. There is no proof to wait for.
+        if matches!(datagram::unreceived(&self.ledger, &packet), Ok(None)) {
+            return Code::Done;
+        }
         let kind = match error {
             EngineError::TimedOut { .. } => Kind::TimedOut(packet),
             _ => Kind::Closed(packet),

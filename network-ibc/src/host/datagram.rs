@@ -175,7 +175,7 @@ fn destination(packet: &channel::Packet) -> (PortId, ChannelId) {
 }
 
 /// Where it shows that a packet was not received, and what to receive next; `None` if it was.
-fn unreceived(
+pub(super) fn unreceived(
     ledger: &Ledger,
     packet: &channel::Packet,
 ) -> Result<Option<(String, u64)>, HostError> {
