@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use network_core::{
     Bytes, Connection, Delivery, Network, Port, Refusal, SendError, SendOptions, accept_all,
@@ -192,6 +195,36 @@ async fn a_host_that_ends_lets_go_of_its_ways() {
         }
     };
     timeout(Duration::from_secs(5), closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let key = Arc::new(LedgerKey::generate().unwrap());
+    let ledger = Ledger::failing(key.clone(), "beta", fails.clone()).unwrap();
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::over(ledger, key));
+    beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
+    let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await.unwrap();
+    let server = port(&beta, "/ibc-port/count").await;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = handled.clone();
+    let handler = handler_fn(move |record: Bytes| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move { Ok(record) }
+    });
+    server.listen(accept_all(handler)).await.unwrap();
+    let client = port(&alpha, "/ibc-port/client").await;
+    let remote = format!("/ibc-hop/{}/ibc-port/count/ordered/count-1", hop.connection);
+    let connection = client.connect(remote.as_str(), ()).await.unwrap();
+    connection.send("hello").await.unwrap();
+    // Until what follows from that is stored.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    fails.store(true, Ordering::Release);
+    let sent = timeout(Duration::from_millis(300), connection.send("lost")).await;
+    assert!(sent.is_err(), "the host has ended: {sent:?}");
+    assert_eq!(handled.load(Ordering::Relaxed), 1);
 }
 
 /// A listener that never decides.

@@ -114,6 +114,16 @@ impl Ledger {
         Self::over(Box::new(Memory), key, chain, kept_blocks)
     }
 
+    /// A ledger whose store fails from when it is told to.
+    #[cfg(test)]
+    pub(crate) fn failing(
+        key: Arc<LedgerKey>,
+        chain: &str,
+        fails: Arc<std::sync::atomic::AtomicBool>,
+    ) -> Result<Self, LedgerError> {
+        Self::over(Box::new(store::Failing(fails)), key, chain, 64)
+    }
+
     /// A ledger in a folder: a new one, or the one that is there. The last block is not kept across
     /// this: make another before proving anything.
     #[cfg(feature = "durable")]

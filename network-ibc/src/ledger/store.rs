@@ -41,6 +41,25 @@ impl Store for Memory {
     }
 }
 
+/// Keeps nothing either, and fails from when it is told to.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Failing(pub(super) std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+#[cfg(test)]
+impl Store for Failing {
+    fn load(&self, _take: &mut dyn FnMut(Stored)) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    fn write(&self, _batch: &Batch<'_>) -> Result<(), LedgerError> {
+        match self.0.load(std::sync::atomic::Ordering::Acquire) {
+            true => Err(LedgerError::Store { reason: "it was told to fail".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
 #[cfg(feature = "durable")]
 pub(super) use disk::Disk;
 
