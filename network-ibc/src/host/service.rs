@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::{
+    FutureExt,
+    stream::{FuturesOrdered, StreamExt},
+};
 use network_core::{
     AnyHandler, Attempt, CloseReason, Connection, ConnectionHandler, Endpoint, ListenHandler, Port,
     Refusal,
@@ -197,6 +200,7 @@ impl Shared {
     ) -> Result<(Connection, String), HopError> {
         let conversation = Arc::new(Conversation::new(self.clone()));
         let connection = port.connect(remote, conversation.clone()).await?;
+        let opened = Opened { connection: connection.clone(), kept: false };
         let mine = self.key.public_key();
         let random = nonce().map_err(|refusal| HopError::peer(refusal.text()))?;
         let greeting = Greeting {
@@ -244,6 +248,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(chain.clone(), known.client);
+        opened.keep();
         Ok((connection, chain))
     }
 
@@ -254,6 +259,27 @@ impl Shared {
     ) -> Result<String, HopError> {
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.get(chain).cloned().ok_or(HopError::Unfinished)
+    }
+}
+
+/// A connection that is closed unless it comes to something.
+struct Opened {
+    connection: Connection,
+    kept: bool,
+}
+
+impl Opened {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It goes on by itself.
+            let _ = self.connection.close().now_or_never();
+        }
     }
 }
 
