@@ -241,12 +241,12 @@ impl network_core::ListenHandler for Undecided {
 }
 
 #[cfg(feature = "durable")]
-async fn reopened(folder: &std::path::Path) -> Host {
+async fn reopened(folder: &std::path::Path, chain: &str) -> Host {
     let open = async {
         loop {
             // Until the one before it has ended.
             let key = LedgerKey::from_seed(&[9; 32]).unwrap();
-            match Host::open(folder, "beta", key) {
+            match Host::open(folder, chain, key) {
                 Ok(host) => break host,
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
@@ -260,7 +260,7 @@ async fn reopened(folder: &std::path::Path) -> Host {
 async fn a_channel_that_a_host_had_not_decided_over_when_it_ended_opens_after_all() {
     let folder = tempfile::tempdir().unwrap();
     let way = Network::builder().protocol(Loopback::new()).build().unwrap();
-    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), reopened(folder.path()).await);
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), reopened(folder.path(), "beta").await);
     let served = way.bind("/local/beta").await.unwrap();
     beta.serve(&served).await.unwrap();
     let from = way.bind("/local/").await.unwrap();
@@ -280,11 +280,135 @@ async fn a_channel_that_a_host_had_not_decided_over_when_it_ended_opens_after_al
     for connection in served.connections() {
         connection.close().await;
     }
-    let beta = reopened(folder.path()).await;
+    let beta = reopened(folder.path(), "beta").await;
     let server = port(&beta, "/ibc-port/echo").await;
     server.listen(accept_all(handler_fn(|record| async move { Ok(record) }))).await.unwrap();
     beta.serve(&served).await.unwrap();
     let connection = timeout(Duration::from_secs(5), connecting).await.unwrap().unwrap().unwrap();
     assert_eq!(connection.send("hello").await.unwrap(), "hello");
     assert_eq!(server.connections().len(), 1);
+}
+
+/// What a handler was given.
+#[cfg(feature = "durable")]
+type Given = Arc<Mutex<Vec<Bytes>>>;
+
+/// A port `count` that remembers what it is given.
+#[cfg(feature = "durable")]
+async fn counting(host: &Host, given: &Given) -> Port {
+    let server = port(host, "/ibc-port/count").await;
+    let given = given.clone();
+    let handler = handler_fn(move |record: Bytes| {
+        given.lock().unwrap().push(record.clone());
+        async move { Ok(record) }
+    });
+    server.listen(accept_all(handler)).await.unwrap();
+    server
+}
+
+/// Sends the numbers below 20, one after the other.
+#[cfg(feature = "durable")]
+async fn send_numbers(
+    connection: &Connection,
+) -> Vec<tokio::task::JoinHandle<Result<Bytes, SendError>>> {
+    let mut sends = Vec::new();
+    for number in 0..20_u32 {
+        let permit = connection.reserve(4).await.unwrap();
+        let ack = permit.send(number.to_be_bytes().to_vec()).unwrap();
+        sends.push(tokio::spawn(ack.into_owned()));
+    }
+    // Until they are stored.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    sends
+}
+
+#[cfg(feature = "durable")]
+async fn cut(served: &Port) {
+    served.unlisten().await.unwrap();
+    for connection in served.connections() {
+        connection.close().await;
+    }
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn what_a_host_sent_before_it_ended_is_delivered_when_it_is_back() {
+    for order in ["ordered", "unordered"] {
+        let folder = tempfile::tempdir().unwrap();
+        let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+        let beta = Host::in_memory("beta").unwrap();
+        let alpha = reopened(folder.path(), "alpha").await;
+        let served = way.bind("/local/beta").await.unwrap();
+        beta.serve(&served).await.unwrap();
+        let from = way.bind("/local/").await.unwrap();
+        let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+        let given = Given::default();
+        let _server = counting(&beta, &given).await;
+        let client = port(&alpha, "/ibc-port/client").await;
+        let remote = format!("/ibc-hop/{}/ibc-port/count/{order}/count-1", hop.connection);
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        cut(&served).await;
+        let sends = send_numbers(&connection).await;
+        drop((alpha, client, connection));
+
+        let alpha = reopened(folder.path(), "alpha").await;
+        beta.serve(&served).await.unwrap();
+        assert_eq!(alpha.connect_hop(&from, "/local/beta").await.unwrap(), hop);
+        let all = async {
+            while given.lock().unwrap().len() < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), all).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let numbers: Vec<_> = (0..20_u32).map(|number| number.to_be_bytes().to_vec()).collect();
+        assert_eq!(*given.lock().unwrap(), numbers);
+        for send in sends {
+            assert_eq!(send.await.unwrap().unwrap_err().delivery(), Delivery::Unknown);
+        }
+
+        // Nothing is left to be relayed.
+        drop(alpha);
+        drop(reopened(folder.path(), "alpha").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let key = Arc::new(LedgerKey::from_seed(&[9; 32]).unwrap());
+        let ledger = Ledger::open(folder.path(), key, "alpha", 1).unwrap();
+        let left = crate::engine::Store::private_next(&ledger, b"host/out/", b"host/out/");
+        assert_eq!(left, None);
+    }
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn what_was_sent_to_a_host_that_was_away_is_proved_undelivered() {
+    for order in ["ordered", "unordered"] {
+        let folder = tempfile::tempdir().unwrap();
+        let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+        let alpha = Host::in_memory("alpha").unwrap();
+        let beta = reopened(folder.path(), "beta").await;
+        let served = way.bind("/local/beta").await.unwrap();
+        beta.serve(&served).await.unwrap();
+        let from = way.bind("/local/").await.unwrap();
+        let hop = alpha.connect_hop(&from, "/local/beta").await.unwrap();
+        let given = Given::default();
+        let server = counting(&beta, &given).await;
+        let client = port(&alpha, "/ibc-port/client").await;
+        let remote = format!("/ibc-hop/{}/ibc-port/count/{order}/count-1", hop.connection);
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        cut(&served).await;
+        drop((beta, server));
+        let sends = send_numbers(&connection).await;
+
+        let beta = reopened(folder.path(), "beta").await;
+        let _server = counting(&beta, &given).await;
+        beta.serve(&served).await.unwrap();
+        for send in sends {
+            let sent = timeout(Duration::from_secs(5), send).await.unwrap().unwrap();
+            assert_eq!(sent.unwrap_err().delivery(), Delivery::NotDelivered);
+        }
+        let connection = client.connect(remote.as_str(), ()).await.unwrap();
+        assert_eq!(connection.send("hello").await.unwrap(), "hello");
+        assert_eq!(*given.lock().unwrap(), ["hello"]);
+        assert_eq!((alpha.hops(), beta.hops().len()), (vec![hop], 1));
+    }
 }
