@@ -593,6 +593,8 @@ impl Actor {
         let peer = self.peer(chain);
         let number = peer.next_number();
         peer.push(number, kind);
+        // A block of its own: the time of the last one may be before the packet's.
+        self.write(key::out(chain, number), None);
         Code::Unreceived
     }
 
