@@ -249,10 +249,10 @@ impl ConnectionHandler for Sink {
         let key = key.split(' ').next().unwrap_or_default().to_owned();
         let hash = hash(&record);
         self.0.log.line(format_args!("handled {key} {channel} {hash:016x}"));
-        if hash % 3 == 0 {
+        if hash.is_multiple_of(3) {
             time::sleep(Duration::from_millis(hash % 7)).await;
         }
-        if hash % 13 == 0 {
+        if hash.is_multiple_of(13) {
             return Err(Refusal::new("not this one"));
         }
         Ok(Bytes::from(key))
