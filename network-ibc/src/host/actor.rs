@@ -74,6 +74,10 @@ fn now() -> Timestamp {
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// How many other hosts a host knows: each costs it a client, and anybody who may dial can make
+/// one.
+const MAX_HOSTS: usize = 1_024;
+
 /// Private keys of the host.
 mod key {
     use crate::identifier::{ClientId, ConnectionId};
@@ -81,6 +85,11 @@ mod key {
     /// Which client this host has of a chain.
     pub(super) fn client_of(chain: &str) -> Vec<u8> {
         format!("host/clients/{chain}").into_bytes()
+    }
+
+    /// The key of the host that a client was made of.
+    pub(super) fn key_of(chain: &str) -> Vec<u8> {
+        format!("host/keys/{chain}").into_bytes()
     }
 
     /// Which chain a client is of.
@@ -97,6 +106,8 @@ mod key {
     pub(super) fn tried_channel(hop: &str, port: &str, channel: &str) -> Vec<u8> {
         format!("host/tried/{hop}/{port}/{channel}").into_bytes()
     }
+
+    pub(super) const KEYS: &[u8] = b"host/keys/";
 
     pub(super) const HOPS: &[u8] = b"host/hops/";
 
@@ -350,8 +361,11 @@ impl Actor {
                 let states = self.states();
                 let _ = reply.send(states);
             }
-            Command::MakeClient { chain, states, reply } => {
-                let made = self.make_client(&chain, states);
+            Command::IsKey { chain, key, reply } => {
+                let _ = reply.send(self.is_key(&chain, &key));
+            }
+            Command::MakeClient { chain, key, states, reply } => {
+                let made = self.make_client(&chain, &key, states);
                 self.after.push(Box::new(move || drop(reply.send(made))));
             }
             Command::MakeHop { chain, other, reply } => self.make_hop(chain, &other, reply),
@@ -387,9 +401,23 @@ impl Actor {
         Ok(Client { client_state: Some(client_state), consensus_state: Some(consensus_state) })
     }
 
-    fn make_client(&mut self, chain: &str, states: Client) -> Result<Known, HostError> {
+    /// Whether a key is that of the host whose chain is known here: else whoever calls itself so
+    /// could say that it has handled what was meant for that one.
+    fn is_key(&self, chain: &str, key: &[u8]) -> bool {
+        self.ledger.private(&key::key_of(chain)).is_none_or(|known| known[..] == *key)
+    }
+
+    fn make_client(
+        &mut self,
+        chain: &str,
+        key: &[u8; 32],
+        states: Client,
+    ) -> Result<Known, HostError> {
         if let Some(known) = self.knows(chain) {
             return Ok(known);
+        }
+        if self.hosts() >= MAX_HOSTS {
+            return Err(HostError::TooManyHosts { max: MAX_HOSTS });
         }
         let message = MsgCreateClient {
             client_state: states.client_state,
@@ -400,9 +428,22 @@ impl Actor {
         if let Event::ClientCreated { client } = event {
             let name = Bytes::copy_from_slice(client.as_str().as_bytes());
             self.write(key::client_of(chain), Some(name));
+            self.write(key::key_of(chain), Some(Bytes::copy_from_slice(key)));
             self.write(key::chain_of(&client), Some(Bytes::copy_from_slice(chain.as_bytes())));
         }
         self.knows(chain).ok_or(HostError::Ended)
+    }
+
+    /// How many other hosts are known.
+    fn hosts(&self) -> usize {
+        let mut from = key::KEYS.to_vec();
+        let mut count = 0;
+        while let Some((found, _)) = self.ledger.private_next(key::KEYS, &from) {
+            count += 1;
+            from = found;
+            from.push(0);
+        }
+        count
     }
 
     fn make_hop(

@@ -34,6 +34,15 @@ pub enum HostError {
         /// The hop.
         hop: ConnectionId,
     },
+    /// The host knows as many others as it may.
+    #[error(
+        "this host knows {max} others already, and keeps a client of each: let fewer in by the \
+         `AcceptPolicy` of the network that it serves"
+    )]
+    TooManyHosts {
+        /// How many it may know.
+        max: usize,
+    },
     /// More than one hop.
     #[error(
         "{count} hops: a channel goes over one connection, as in \

@@ -76,9 +76,16 @@ pub(super) enum Command {
     States {
         reply: oneshot::Sender<Result<Client, HostError>>,
     },
+    /// Whether a key is that of the chain, as far as that is known.
+    IsKey {
+        chain: String,
+        key: [u8; 32],
+        reply: oneshot::Sender<bool>,
+    },
     /// A client of another host is wanted, which may be there.
     MakeClient {
         chain: String,
+        key: [u8; 32],
         states: Client,
         reply: oneshot::Sender<Result<Known, HostError>>,
     },

@@ -52,8 +52,8 @@ struct Conversation {
 struct State {
     /// Who the other side says that it is, and what it has to sign to prove it.
     claimed: Option<(String, [u8; 32], [u8; 32])>,
-    /// Who it is.
-    proved: Option<String>,
+    /// Who it is, and its key.
+    proved: Option<(String, [u8; 32])>,
 }
 
 impl Conversation {
@@ -67,7 +67,7 @@ impl Conversation {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn proved(&self) -> Result<String, Refusal> {
+    fn proved(&self) -> Result<(String, [u8; 32]), Refusal> {
         self.lock().proved.clone().ok_or_else(|| Refusal::new("prove who you are first"))
     }
 
@@ -111,8 +111,12 @@ impl Conversation {
             return Err(Refusal::new("the signature is not of the key"));
         }
         let asked = chain.clone();
+        if !self.ask(|reply| Command::IsKey { chain: asked, key, reply }).await? {
+            return Err(Refusal::new("another host of this chain id is known here"));
+        }
+        let asked = chain.clone();
         let known = self.ask(|reply| Command::Knows { chain: asked, reply }).await?;
-        self.lock().proved = Some(chain.clone());
+        self.lock().proved = Some((chain.clone(), key));
         self.shared.up(connection.clone(), chain, self.id, proved.known);
         Ok(known.unwrap_or_default().encode_to_vec())
     }
@@ -129,12 +133,13 @@ impl ConnectionHandler for Conversation {
                 states.map_err(|error| Refusal::new(error.to_string()))?.encode_to_vec()
             }
             What::Client(states) => {
-                let chain = self.proved()?;
-                let made = self.ask(|reply| Command::MakeClient { chain, states, reply }).await?;
+                let (chain, key) = self.proved()?;
+                let made = self.ask(|reply| Command::MakeClient { chain, key, states, reply });
+                let made = made.await?;
                 made.map_err(|error| Refusal::new(error.to_string()))?.encode_to_vec()
             }
             What::Batch(batch) => {
-                let chain = self.proved()?;
+                let (chain, _) = self.proved()?;
                 self.ask(|reply| Command::Deliver { chain, batch, reply }).await?.encode_to_vec()
             }
         };
@@ -142,7 +147,7 @@ impl ConnectionHandler for Conversation {
     }
 
     async fn on_close(&self, _connection: &Connection, _reason: &CloseReason) {
-        if let Some(chain) = self.lock().proved.take() {
+        if let Some((chain, _)) = self.lock().proved.take() {
             self.shared.inbox.push(Command::PeerDown { chain, peer: self.id });
         }
     }
@@ -223,15 +228,21 @@ impl Shared {
         if wanted.is_some_and(|wanted| wanted != chain) {
             return Err(HopError::peer("it is another host than before"));
         }
+        let asked = chain.clone();
+        if !self.ask(|reply| Command::IsKey { chain: asked, key, reply }).await? {
+            return Err(HopError::peer(
+                "it has the chain id of a host that is known, and not its key",
+            ));
+        }
         // What it relays is taken from now on.
-        conversation.lock().proved = Some(chain.clone());
+        conversation.lock().proved = Some((chain.clone(), key));
         let asked = chain.clone();
         let mut known = self.ask(|reply| Command::Knows { chain: asked, reply }).await?;
         if known.is_none() {
             let ack = connection.send(Say::encode(What::States(States {}))).await?;
             let states = Client::decode(ack).map_err(|error| HopError::peer(error.to_string()))?;
             let asked = chain.clone();
-            let made = self.ask(|reply| Command::MakeClient { chain: asked, states, reply });
+            let made = self.ask(|reply| Command::MakeClient { chain: asked, key, states, reply });
             known = Some(made.await??);
         }
         let signed = wire::signed(&self.chain, Role::Dialer, &greeted.nonce, &key);

@@ -412,3 +412,24 @@ async fn what_was_sent_to_a_host_that_was_away_is_proved_undelivered() {
         assert_eq!((alpha.hops(), beta.hops().len()), (vec![hop], 1));
     }
 }
+
+#[tokio::test]
+async fn who_takes_the_name_of_another_host_is_turned_away() {
+    let pair = pair().await;
+    let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+    // It dials.
+    pair.alpha.serve(&way.bind("/local/alpha").await.unwrap()).await.unwrap();
+    let thief = Host::in_memory("beta").unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    let error = thief.connect_hop(&from, "/local/alpha").await.unwrap_err();
+    let said = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+    assert!(said.contains("another host of this chain id is known here"), "{error}: {said}");
+    // It is dialed.
+    thief.serve(&way.bind("/local/thief").await.unwrap()).await.unwrap();
+    let error = pair.alpha.connect_hop(&from, "/local/thief").await.unwrap_err();
+    assert!(error.to_string().contains("and not its key"), "{error}");
+    assert_eq!(pair.alpha.hops(), std::slice::from_ref(&pair.hop));
+    // The one that is known is still reached.
+    let (_server, _client, connection) = connected(&pair, "ordered").await;
+    assert_eq!(connection.send("hello").await.unwrap(), "hello");
+}

@@ -90,6 +90,9 @@ async fn host(shared: Arc<Shared>, ledger: PathBuf, tcp: String) {
     let served = format!("/ip4/127.0.0.1/tcp/{tcp}/port/host");
     let hop = if dials {
         let port = way.bind("/ip4/127.0.0.1/tcp/").await.unwrap();
+        if shared.run.is_multiple_of(2) {
+            tokio::spawn(cut(shared.clone(), port.clone()));
+        }
         loop {
             match host.connect_hop(&port, served.as_str()).await {
                 Ok(hop) => break hop,
@@ -123,6 +126,18 @@ async fn host(shared: Arc<Shared>, ledger: PathBuf, tcp: String) {
     shared.log.line(format_args!("done"));
     // The other one may still want something of this.
     std::future::pending::<()>().await;
+}
+
+/// Cuts the way to the other host now and then: nobody ends, and nothing may be lost by it.
+async fn cut(shared: Arc<Shared>, port: Port) {
+    let mut random = Random::new(shared.seed ^ (shared.run << 8) ^ 0xff);
+    while !shared.stopped.load(Ordering::Acquire) {
+        time::sleep(Duration::from_millis(100 + random.below(600))).await;
+        for connection in port.connections() {
+            shared.log.line(format_args!("# cut"));
+            connection.close().await;
+        }
+    }
 }
 
 /// Opens one channel after the other and sends over each until it closes, or for a while.
