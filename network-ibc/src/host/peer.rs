@@ -30,8 +30,8 @@ pub(super) struct Peer {
     /// What the other side has not received, as long as that is not proved.
     unproved: Vec<Numbered>,
     next: u64,
-    /// How to reach it, while it can be.
-    link: Option<Link>,
+    /// How to reach it, while it can be: over the last one. The others stand by.
+    links: Vec<Link>,
 }
 
 struct Link {
@@ -41,6 +41,7 @@ struct Link {
     client: Option<String>,
     trusted: Height,
     /// What is under way, batch by batch: messages in order. The header before them is not there.
+    /// Of a batch that was taken back nothing is, and its outcomes say nothing.
     under_way: VecDeque<Vec<Numbered>>,
     /// What is said besides, with the next batch.
     aside: Batch,
@@ -48,7 +49,7 @@ struct Link {
 
 impl Peer {
     pub(super) fn new(chain: String) -> Self {
-        Self { chain, queue: VecDeque::new(), unproved: Vec::new(), next: 0, link: None }
+        Self { chain, queue: VecDeque::new(), unproved: Vec::new(), next: 0, links: Vec::new() }
     }
 
     pub(super) fn next_number(&mut self) -> u64 {
@@ -69,7 +70,9 @@ impl Peer {
         }
     }
 
-    /// It can be reached. Where two ways lead to it, the newer one is taken.
+    /// It can be reached. Where two ways lead to it, the newer one is taken, and the older one
+    /// again when that is gone: the two sides may not agree on which is the newer one, and so
+    /// neither closes one.
     pub(super) fn up(
         &mut self,
         id: u64,
@@ -81,14 +84,14 @@ impl Peer {
         let (client, trusted) =
             known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
         let (under_way, aside) = (VecDeque::new(), Batch::default());
-        self.link = Some(Link { id, batches, client, trusted, under_way, aside });
+        self.links.push(Link { id, batches, client, trusted, under_way, aside });
     }
 
     pub(super) fn down(&mut self, id: u64) {
-        if self.link.as_ref().is_some_and(|link| link.id == id) {
+        if self.links.last().is_some_and(|link| link.id == id) {
             self.take_back();
-            self.link = None;
         }
+        self.links.retain(|link| link.id != id);
     }
 
     /// The other side has not received a packet, and proves it; if that does not come as long as
@@ -99,18 +102,17 @@ impl Peer {
 
     /// What was under way is said again: nobody knows whether it was heard.
     fn take_back(&mut self) {
-        if let Some(link) = &mut self.link {
-            for batch in link.under_way.drain(..).rev() {
-                for numbered in batch.into_iter().rev() {
-                    self.queue.push_front(numbered);
-                }
+        let Some(link) = self.links.last_mut() else { return };
+        for batch in link.under_way.iter_mut().rev() {
+            for numbered in mem::take(batch).into_iter().rev() {
+                self.queue.push_front(numbered);
             }
         }
     }
 
     /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
     pub(super) fn aside(&mut self) -> Option<&mut Batch> {
-        Some(&mut self.link.as_mut()?.aside)
+        Some(&mut self.links.last_mut()?.aside)
     }
 
     /// Sends what can be sent, with proofs of the last block. Adds to `gone` what there is nothing
@@ -121,7 +123,7 @@ impl Peer {
         gone: &mut Vec<(String, u64)>,
     ) -> Result<(), HostError> {
         let Some(block) = ledger.latest() else { return Ok(()) };
-        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(link) = self.links.last_mut() else { return Ok(()) };
         while link.under_way.len() < MAX_BATCHES {
             let mut batch = mem::take(&mut link.aside);
             let mut sent = Vec::new();
@@ -164,7 +166,7 @@ impl Peer {
         outcomes: Option<Outcomes>,
         known: Option<(String, Height)>,
     ) -> Vec<(u64, Kind, Code, String)> {
-        let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return Vec::new();
         };
         // Without outcomes the way is gone: `down` follows, and takes all back in order.
@@ -179,15 +181,10 @@ impl Peer {
                 if let Some((client, height)) = known {
                     (link.client, link.trusted) = (Some(client), height);
                 }
-                // Also what followed it, which may not have been taken without it. The outcomes of
-                // that are still to come, and say nothing then.
-                link.under_way.push_front(sent);
-                for batch in link.under_way.iter_mut().rev() {
-                    for numbered in mem::take(batch).into_iter().rev() {
-                        self.queue.push_front(numbered);
-                    }
-                }
-                link.under_way.pop_front();
+                // Also what followed it, which may not have been taken without it.
+                let taken = link.under_way.iter_mut().map(mem::take);
+                let again: Vec<_> = sent.into_iter().chain(taken.flatten()).collect();
+                again.into_iter().rev().for_each(|numbered| self.queue.push_front(numbered));
                 return Vec::new();
             }
         }
@@ -265,7 +262,7 @@ mod tests {
         let (batches, _) = mpsc::unbounded_channel();
         peer.up(7, batches, Some(("07-tendermint-0".to_owned(), Height::new(0, 5))));
         let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
-        let link = peer.link.as_mut().unwrap();
+        let link = peer.links.last_mut().unwrap();
         link.under_way.extend([vec![kind(1), kind(2)], vec![kind(3), kind(4)]]);
         peer.queue.push_back(kind(5));
         peer
@@ -298,7 +295,27 @@ mod tests {
         // It had no header of its own.
         assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused])), None), []);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
-        let link = peer.link.as_ref().unwrap();
+        let link = peer.links.last().unwrap();
         assert_eq!((link.under_way.len(), link.trusted), (0, Height::new(0, 4)));
+    }
+    #[test]
+    fn the_older_of_two_ways_is_taken_again_when_the_newer_one_is_gone() {
+        let mut peer = two_under_way();
+        let (batches, _) = mpsc::unbounded_channel();
+        peer.up(8, batches, None);
+        assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        peer.down(8);
+        assert_eq!(peer.links.last().map(|link| link.id), Some(7));
+        // What is said of batches that were taken back settles nothing else.
+        let numbered = peer.queue.pop_front().unwrap();
+        peer.links.last_mut().unwrap().under_way.push_back(vec![numbered]);
+        for _ in 0..2 {
+            let done = outcomes(&[Code::Done, Code::Done]);
+            assert_eq!(peer.relayed(7, Some(done), None), []);
+        }
+        let done = peer.relayed(7, Some(outcomes(&[Code::Done])), None);
+        assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
+        peer.down(7);
+        assert_eq!((queued(&peer), peer.links.len()), (vec![2, 3, 4, 5], 0));
     }
 }
