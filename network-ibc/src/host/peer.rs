@@ -24,6 +24,14 @@ const MAX_BATCHES: usize = 2;
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
 
+/// A batch that was sent: its messages in order, without the header before them, and what was
+/// said besides. Of one that was taken back nothing is here, and its outcomes say nothing.
+#[derive(Default)]
+struct Sent {
+    messages: Vec<Numbered>,
+    aside: Batch,
+}
+
 pub(super) struct Peer {
     chain: String,
     queue: VecDeque<Numbered>,
@@ -32,6 +40,8 @@ pub(super) struct Peer {
     next: u64,
     /// How to reach it, while it can be: over the last one. The others stand by.
     links: Vec<Link>,
+    /// What is said besides, with the next batch.
+    aside: Batch,
 }
 
 struct Link {
@@ -40,16 +50,19 @@ struct Link {
     /// The client that it has of this host, and the newest height that that knows.
     client: Option<String>,
     trusted: Height,
-    /// What is under way, batch by batch: messages in order. The header before them is not there.
-    /// Of a batch that was taken back nothing is, and its outcomes say nothing.
-    under_way: VecDeque<Vec<Numbered>>,
-    /// What is said besides, with the next batch.
-    aside: Batch,
+    under_way: VecDeque<Sent>,
 }
 
 impl Peer {
     pub(super) fn new(chain: String) -> Self {
-        Self { chain, queue: VecDeque::new(), unproved: Vec::new(), next: 0, links: Vec::new() }
+        Self {
+            chain,
+            queue: VecDeque::new(),
+            unproved: Vec::new(),
+            next: 0,
+            links: Vec::new(),
+            aside: Batch::default(),
+        }
     }
 
     pub(super) fn next_number(&mut self) -> u64 {
@@ -83,8 +96,7 @@ impl Peer {
         self.queue.extend(self.unproved.drain(..));
         let (client, trusted) =
             known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
-        let (under_way, aside) = (VecDeque::new(), Batch::default());
-        self.links.push(Link { id, batches, client, trusted, under_way, aside });
+        self.links.push(Link { id, batches, client, trusted, under_way: VecDeque::new() });
     }
 
     pub(super) fn down(&mut self, id: u64) {
@@ -103,16 +115,26 @@ impl Peer {
     /// What was under way is said again: nobody knows whether it was heard.
     fn take_back(&mut self) {
         let Some(link) = self.links.last_mut() else { return };
-        for batch in link.under_way.iter_mut().rev() {
-            for numbered in mem::take(batch).into_iter().rev() {
+        let under_way: Vec<_> = link.under_way.iter_mut().map(mem::take).collect();
+        self.say_again(under_way);
+    }
+
+    /// Puts what was sent before all that waits.
+    fn say_again(&mut self, sent: Vec<Sent>) {
+        for Sent { messages, aside } in sent.into_iter().rev() {
+            for numbered in messages.into_iter().rev() {
                 self.queue.push_front(numbered);
             }
+            let Batch { messages: _, rejected, withdrawn, closing } = aside;
+            self.aside.rejected.extend(rejected);
+            self.aside.withdrawn.extend(withdrawn);
+            self.aside.closing.extend(closing);
         }
     }
 
     /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
     pub(super) fn aside(&mut self) -> Option<&mut Batch> {
-        Some(&mut self.links.last_mut()?.aside)
+        (!self.links.is_empty()).then_some(&mut self.aside)
     }
 
     /// Sends what can be sent, with proofs of the last block. Adds to `gone` what there is nothing
@@ -125,7 +147,8 @@ impl Peer {
         let Some(block) = ledger.latest() else { return Ok(()) };
         let Some(link) = self.links.last_mut() else { return Ok(()) };
         while link.under_way.len() < MAX_BATCHES {
-            let mut batch = mem::take(&mut link.aside);
+            let mut batch = mem::take(&mut self.aside);
+            let aside = batch.clone();
             let mut sent = Vec::new();
             if let Some(client) = &link.client {
                 let mut bytes = 0;
@@ -153,7 +176,7 @@ impl Peer {
                 link.trusted = link.trusted.max(block.height);
             }
             let _ = link.batches.send(Say::encode(What::Batch(batch)));
-            link.under_way.push_back(sent);
+            link.under_way.push_back(Sent { messages: sent, aside });
         }
         Ok(())
     }
@@ -173,7 +196,7 @@ impl Peer {
         let Some(outcomes) = outcomes else { return Vec::new() };
         let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
         let mut results = outcomes.outcomes;
-        if results.len() > sent.len() {
+        if results.len() > sent.messages.len() {
             let header = results.remove(0);
             if header.code() == Code::Again {
                 // All of it again, from the height that it knows.
@@ -182,13 +205,14 @@ impl Peer {
                     (link.client, link.trusted) = (Some(client), height);
                 }
                 // Also what followed it, which may not have been taken without it.
-                let taken = link.under_way.iter_mut().map(mem::take);
-                let again: Vec<_> = sent.into_iter().chain(taken.flatten()).collect();
-                again.into_iter().rev().for_each(|numbered| self.queue.push_front(numbered));
+                let followed = link.under_way.iter_mut().map(mem::take);
+                let again = [sent].into_iter().chain(followed).collect();
+                self.say_again(again);
                 return Vec::new();
             }
         }
-        sent.into_iter()
+        sent.messages
+            .into_iter()
             .zip(results)
             .map(|((number, kind), outcome)| (number, kind, outcome.code(), outcome.text))
             .collect()
@@ -256,6 +280,10 @@ mod tests {
     use super::*;
     use crate::host::wire::Outcome;
 
+    fn sent(messages: Vec<Numbered>) -> Sent {
+        Sent { messages, ..Sent::default() }
+    }
+
     /// One with two batches under way and something that waits.
     fn two_under_way() -> Peer {
         let mut peer = Peer::new("beta".to_owned());
@@ -263,7 +291,7 @@ mod tests {
         peer.up(7, batches, Some(("07-tendermint-0".to_owned(), Height::new(0, 5))));
         let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
         let link = peer.links.last_mut().unwrap();
-        link.under_way.extend([vec![kind(1), kind(2)], vec![kind(3), kind(4)]]);
+        link.under_way.extend([sent(vec![kind(1), kind(2)]), sent(vec![kind(3), kind(4)])]);
         peer.queue.push_back(kind(5));
         peer
     }
@@ -281,8 +309,11 @@ mod tests {
     fn what_was_under_way_is_said_again_in_its_order() {
         let mut peer = two_under_way();
         assert_eq!(peer.relayed(7, None, None), []);
+        let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
+        peer.links.last_mut().unwrap().under_way[1].aside.rejected.push(why.clone());
         peer.down(7);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        assert_eq!(peer.aside.rejected, [why]);
     }
 
     #[test]
@@ -308,7 +339,7 @@ mod tests {
         assert_eq!(peer.links.last().map(|link| link.id), Some(7));
         // What is said of batches that were taken back settles nothing else.
         let numbered = peer.queue.pop_front().unwrap();
-        peer.links.last_mut().unwrap().under_way.push_back(vec![numbered]);
+        peer.links.last_mut().unwrap().under_way.push_back(sent(vec![numbered]));
         for _ in 0..2 {
             let done = outcomes(&[Code::Done, Code::Done]);
             assert_eq!(peer.relayed(7, Some(done), None), []);
