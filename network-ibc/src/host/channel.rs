@@ -134,8 +134,9 @@ impl Actor {
                 self.channels.insert(id, Live { port, hop, phase: Phase::Dialing(opening) });
             }
             Err(error) => {
-                let error = failed(&opening.remote, error);
-                let _ = opening.reply.send(Err(error));
+                let Opening { remote, seed, reply, .. } = opening;
+                drop(seed);
+                let _ = reply.send(Err(failed(&remote, error)));
             }
         }
     }
@@ -278,8 +279,11 @@ impl Actor {
                 self.channels.remove(&id)
         {
             self.forget_channel(&port, &id);
-            let (remote, reason) = (opening.remote, peer::rejection(rejected));
-            let _ = opening.reply.send(Err(ConnectError::Rejected { remote, reason }));
+            let Opening { remote, seed, reply, .. } = opening;
+            // Who is told counts its connections.
+            drop(seed);
+            let reason = peer::rejection(rejected);
+            let _ = reply.send(Err(ConnectError::Rejected { remote, reason }));
         }
     }
 

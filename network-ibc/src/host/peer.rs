@@ -24,14 +24,24 @@ const MAX_BATCHES: usize = 2;
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
 
+/// A batch that was sent: its messages in order, without the header before them, and what was
+/// said besides. Of one that was taken back nothing is here, and its outcomes say nothing.
+#[derive(Default)]
+struct Sent {
+    messages: Vec<Numbered>,
+    aside: Batch,
+}
+
 pub(super) struct Peer {
     chain: String,
     queue: VecDeque<Numbered>,
     /// What the other side has not received, as long as that is not proved.
     unproved: Vec<Numbered>,
     next: u64,
-    /// How to reach it, while it can be.
-    link: Option<Link>,
+    /// How to reach it, while it can be: over the last one. The others stand by.
+    links: Vec<Link>,
+    /// What is said besides, with the next batch.
+    aside: Batch,
 }
 
 struct Link {
@@ -40,15 +50,19 @@ struct Link {
     /// The client that it has of this host, and the newest height that that knows.
     client: Option<String>,
     trusted: Height,
-    /// What is under way, batch by batch: messages in order. The header before them is not there.
-    under_way: VecDeque<Vec<Numbered>>,
-    /// What is said besides, with the next batch.
-    aside: Batch,
+    under_way: VecDeque<Sent>,
 }
 
 impl Peer {
     pub(super) fn new(chain: String) -> Self {
-        Self { chain, queue: VecDeque::new(), unproved: Vec::new(), next: 0, link: None }
+        Self {
+            chain,
+            queue: VecDeque::new(),
+            unproved: Vec::new(),
+            next: 0,
+            links: Vec::new(),
+            aside: Batch::default(),
+        }
     }
 
     pub(super) fn next_number(&mut self) -> u64 {
@@ -69,7 +83,9 @@ impl Peer {
         }
     }
 
-    /// It can be reached. Where two ways lead to it, the newer one is taken.
+    /// It can be reached. Where two ways lead to it, the newer one is taken, and the older one
+    /// again when that is gone: the two sides may not agree on which is the newer one, and so
+    /// neither closes one.
     pub(super) fn up(
         &mut self,
         id: u64,
@@ -80,15 +96,14 @@ impl Peer {
         self.queue.extend(self.unproved.drain(..));
         let (client, trusted) =
             known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
-        let (under_way, aside) = (VecDeque::new(), Batch::default());
-        self.link = Some(Link { id, batches, client, trusted, under_way, aside });
+        self.links.push(Link { id, batches, client, trusted, under_way: VecDeque::new() });
     }
 
     pub(super) fn down(&mut self, id: u64) {
-        if self.link.as_ref().is_some_and(|link| link.id == id) {
+        if self.links.last().is_some_and(|link| link.id == id) {
             self.take_back();
-            self.link = None;
         }
+        self.links.retain(|link| link.id != id);
     }
 
     /// The other side has not received a packet, and proves it; if that does not come as long as
@@ -99,18 +114,27 @@ impl Peer {
 
     /// What was under way is said again: nobody knows whether it was heard.
     fn take_back(&mut self) {
-        if let Some(link) = &mut self.link {
-            for batch in link.under_way.drain(..).rev() {
-                for numbered in batch.into_iter().rev() {
-                    self.queue.push_front(numbered);
-                }
+        let Some(link) = self.links.last_mut() else { return };
+        let under_way: Vec<_> = link.under_way.iter_mut().map(mem::take).collect();
+        self.say_again(under_way);
+    }
+
+    /// Puts what was sent before all that waits.
+    fn say_again(&mut self, sent: Vec<Sent>) {
+        for Sent { messages, aside } in sent.into_iter().rev() {
+            for numbered in messages.into_iter().rev() {
+                self.queue.push_front(numbered);
             }
+            let Batch { messages: _, rejected, withdrawn, closing } = aside;
+            self.aside.rejected.extend(rejected);
+            self.aside.withdrawn.extend(withdrawn);
+            self.aside.closing.extend(closing);
         }
     }
 
     /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
     pub(super) fn aside(&mut self) -> Option<&mut Batch> {
-        Some(&mut self.link.as_mut()?.aside)
+        (!self.links.is_empty()).then_some(&mut self.aside)
     }
 
     /// Sends what can be sent, with proofs of the last block. Adds to `gone` what there is nothing
@@ -121,9 +145,10 @@ impl Peer {
         gone: &mut Vec<(String, u64)>,
     ) -> Result<(), HostError> {
         let Some(block) = ledger.latest() else { return Ok(()) };
-        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(link) = self.links.last_mut() else { return Ok(()) };
         while link.under_way.len() < MAX_BATCHES {
-            let mut batch = mem::take(&mut link.aside);
+            let mut batch = mem::take(&mut self.aside);
+            let aside = batch.clone();
             let mut sent = Vec::new();
             if let Some(client) = &link.client {
                 let mut bytes = 0;
@@ -151,7 +176,7 @@ impl Peer {
                 link.trusted = link.trusted.max(block.height);
             }
             let _ = link.batches.send(Say::encode(What::Batch(batch)));
-            link.under_way.push_back(sent);
+            link.under_way.push_back(Sent { messages: sent, aside });
         }
         Ok(())
     }
@@ -164,14 +189,14 @@ impl Peer {
         outcomes: Option<Outcomes>,
         known: Option<(String, Height)>,
     ) -> Vec<(u64, Kind, Code, String)> {
-        let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return Vec::new();
         };
         // Without outcomes the way is gone: `down` follows, and takes all back in order.
         let Some(outcomes) = outcomes else { return Vec::new() };
         let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
         let mut results = outcomes.outcomes;
-        if results.len() > sent.len() {
+        if results.len() > sent.messages.len() {
             let header = results.remove(0);
             if header.code() == Code::Again {
                 // All of it again, from the height that it knows.
@@ -179,19 +204,15 @@ impl Peer {
                 if let Some((client, height)) = known {
                     (link.client, link.trusted) = (Some(client), height);
                 }
-                // Also what followed it, which may not have been taken without it. The outcomes of
-                // that are still to come, and say nothing then.
-                link.under_way.push_front(sent);
-                for batch in link.under_way.iter_mut().rev() {
-                    for numbered in mem::take(batch).into_iter().rev() {
-                        self.queue.push_front(numbered);
-                    }
-                }
-                link.under_way.pop_front();
+                // Also what followed it, which may not have been taken without it.
+                let followed = link.under_way.iter_mut().map(mem::take);
+                let again = [sent].into_iter().chain(followed).collect();
+                self.say_again(again);
                 return Vec::new();
             }
         }
-        sent.into_iter()
+        sent.messages
+            .into_iter()
             .zip(results)
             .map(|((number, kind), outcome)| (number, kind, outcome.code(), outcome.text))
             .collect()
@@ -259,14 +280,18 @@ mod tests {
     use super::*;
     use crate::host::wire::Outcome;
 
+    fn sent(messages: Vec<Numbered>) -> Sent {
+        Sent { messages, ..Sent::default() }
+    }
+
     /// One with two batches under way and something that waits.
     fn two_under_way() -> Peer {
         let mut peer = Peer::new("beta".to_owned());
         let (batches, _) = mpsc::unbounded_channel();
         peer.up(7, batches, Some(("07-tendermint-0".to_owned(), Height::new(0, 5))));
         let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
-        let link = peer.link.as_mut().unwrap();
-        link.under_way.extend([vec![kind(1), kind(2)], vec![kind(3), kind(4)]]);
+        let link = peer.links.last_mut().unwrap();
+        link.under_way.extend([sent(vec![kind(1), kind(2)]), sent(vec![kind(3), kind(4)])]);
         peer.queue.push_back(kind(5));
         peer
     }
@@ -284,8 +309,11 @@ mod tests {
     fn what_was_under_way_is_said_again_in_its_order() {
         let mut peer = two_under_way();
         assert_eq!(peer.relayed(7, None, None), []);
+        let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
+        peer.links.last_mut().unwrap().under_way[1].aside.rejected.push(why.clone());
         peer.down(7);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        assert_eq!(peer.aside.rejected, [why]);
     }
 
     #[test]
@@ -298,7 +326,27 @@ mod tests {
         // It had no header of its own.
         assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused])), None), []);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
-        let link = peer.link.as_ref().unwrap();
+        let link = peer.links.last().unwrap();
         assert_eq!((link.under_way.len(), link.trusted), (0, Height::new(0, 4)));
+    }
+    #[test]
+    fn the_older_of_two_ways_is_taken_again_when_the_newer_one_is_gone() {
+        let mut peer = two_under_way();
+        let (batches, _) = mpsc::unbounded_channel();
+        peer.up(8, batches, None);
+        assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
+        peer.down(8);
+        assert_eq!(peer.links.last().map(|link| link.id), Some(7));
+        // What is said of batches that were taken back settles nothing else.
+        let numbered = peer.queue.pop_front().unwrap();
+        peer.links.last_mut().unwrap().under_way.push_back(sent(vec![numbered]));
+        for _ in 0..2 {
+            let done = outcomes(&[Code::Done, Code::Done]);
+            assert_eq!(peer.relayed(7, Some(done), None), []);
+        }
+        let done = peer.relayed(7, Some(outcomes(&[Code::Done])), None);
+        assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
+        peer.down(7);
+        assert_eq!((queued(&peer), peer.links.len()), (vec![2, 3, 4, 5], 0));
     }
 }

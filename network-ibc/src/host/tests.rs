@@ -228,8 +228,10 @@ async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
 }
 
 /// A listener that never decides.
+#[cfg(feature = "durable")]
 struct Undecided;
 
+#[cfg(feature = "durable")]
 impl network_core::ListenHandler for Undecided {
     async fn on_accept(
         &self,
