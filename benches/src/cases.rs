@@ -3,12 +3,14 @@
 use crate::apart::Apart;
 use crate::cells::Workload;
 use crate::contest::{Case, Limit, Of};
-use crate::hand::{Channel, QuicHandler, QuicStreams, TcpHandler, TcpPipe, TlsHandler};
+use crate::hand::{Chains, Channel, QuicHandler, QuicStreams, TcpHandler, TcpPipe, TlsHandler};
+use crate::ibc::{Ordered, Unordered};
 use crate::idle;
 use crate::ours;
 use crate::peer::{Peer, Result};
 
 const KIB: usize = 1024;
+const PER_CORE: Workload = Workload::PerCore { width: 1024, size: 256 };
 
 /// Every case there is.
 pub(crate) fn all() -> Vec<Case> {
@@ -56,6 +58,11 @@ pub(crate) fn all() -> Vec<Case> {
         loopback("flow-64x64B", flow(64, 64), 1.5),
         loopback("flow-1024x64B", flow(1024, 64), 1.5),
         big("flow-8x1MiB", flow(8, KIB * KIB)),
+        ibc("unordered-1024x256B", flow(1024, 256)).against(Chains, None),
+        ibc("unordered-1024x256B-per-core", PER_CORE).against(Chains, 0.5),
+        ibc_ordered("ordered-1024x256B", flow(1024, 256)).against(Chains, None),
+        ibc_ordered("ordered-1024x256B-per-core", PER_CORE).against(Chains, 0.5),
+        ibc("rtt", Workload::RoundTrip).against(Chains, 0.25),
         idle_memory(),
         idle_memory_over_tls(),
         idle_memory_of_pooled(),
@@ -127,6 +134,16 @@ fn big(case: &'static str, workload: Workload) -> Case {
     Case::of(Of::<ours::Tcp>::new(), "big", case, workload)
         .against(Apart::zeromq(), 1.0)
         .against(Of::<TcpHandler>::new(), None)
+}
+
+/// Two hosts and a hop between them, all in this process. The other side of a round trip is what
+/// two headers cost by hand.
+fn ibc(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<Unordered>::new(), "ibc", case, workload)
+}
+
+fn ibc_ordered(case: &'static str, workload: Workload) -> Case {
+    Case::of(Of::<Ordered>::new(), "ibc", case, workload)
 }
 
 fn idle_memory() -> Case {

@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 use tokio::task::{JoinSet, consume_budget};
 use tokio::time::{sleep, timeout};
 
-use crate::peer::{Client, Peer, Result, Tally, check, look_at};
+use crate::peer::{Client, Peer, Result, Tally, Unavailable, check, look_at};
 use crate::quantile::median;
 
 /// A cell that takes longer than this is stuck.
@@ -22,6 +22,8 @@ pub(crate) enum Workload {
     /// Every connection has `width` records of `size` bytes un-acked, kept so by one task:
     /// records a second.
     Flow { connections: usize, width: usize, size: usize },
+    /// The same on one connection: records a second of processor time, of all threads together.
+    PerCore { width: usize, size: usize },
     /// One connection, shared by that many tasks that each send one record of 64 B at a time:
     /// records a second.
     Tasks(usize),
@@ -36,6 +38,7 @@ impl Workload {
         match self {
             Self::RoundTrip => "µs",
             Self::Flow { .. } | Self::Tasks(_) => "records/s",
+            Self::PerCore { .. } => "records/s of a core",
             Self::Open(_) => "opens/s",
             Self::Idle(_) => "KB",
         }
@@ -65,6 +68,7 @@ impl fmt::Display for Workload {
             Self::Flow { connections, width, size } => {
                 write!(f, "flow {connections} {width} {size}")
             }
+            Self::PerCore { width, size } => write!(f, "per-core {width} {size}"),
             Self::Tasks(tasks) => write!(f, "tasks {tasks}"),
             Self::Open(at_a_time) => write!(f, "open {at_a_time}"),
             Self::Idle(connections) => write!(f, "idle {connections}"),
@@ -94,6 +98,12 @@ async fn run<P: Peer>(workload: Workload, time: Duration) -> Result<f64> {
                 flows.pipeline(client, width);
             }
             flows.measure(time).await
+        }
+        Workload::PerCore { width, size } => {
+            let mut flows = Flows::new(record_of(size));
+            let client = flows.open(&peer, &address).await?;
+            flows.pipeline(client, width);
+            flows.measure_per_core(time).await
         }
         Workload::Tasks(tasks) => {
             let mut flows = Flows::new(record_of(64));
@@ -145,6 +155,18 @@ async fn round_trip<P: Peer>(peer: &P, address: &str, time: Duration) -> Result<
     median(&runs).ok_or_else(|| "not one run of round trips fit into the time".into())
 }
 
+/// How long this process has computed so far, all threads together.
+pub(crate) fn processor_time() -> Result<Duration> {
+    // Linux has it in steps of 10 ms, whatever its clock.
+    const STEP: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat")
+        .map_err(|_| Unavailable("processor time is read from Linux's /proc".to_owned()))?;
+    // The name of the program, in brackets, may have spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let steps = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    Ok(STEP * steps.sum::<Result<u32, _>>()?)
+}
+
 /// Tasks that send until they are stopped, and the count of what was acked.
 struct Flows {
     record: Bytes,
@@ -191,11 +213,25 @@ impl Flows {
     }
 
     /// The acks a second of all tasks together, after a warm-up of a quarter of the time.
-    async fn measure(mut self, time: Duration) -> Result<f64> {
+    async fn measure(self, time: Duration) -> Result<f64> {
+        let start = Instant::now();
+        self.measure_by(time, || Ok(start.elapsed())).await
+    }
+
+    /// The acks a second of processor time. That has steps of 10 ms, so the time should be long.
+    async fn measure_per_core(self, time: Duration) -> Result<f64> {
+        self.measure_by(time, processor_time).await
+    }
+
+    async fn measure_by(
+        mut self,
+        time: Duration,
+        clock: impl Fn() -> Result<Duration>,
+    ) -> Result<f64> {
         sleep(time / 4).await;
-        let (start, before) = (Instant::now(), self.total());
+        let (start, before) = (clock()?, self.total());
         sleep(time).await;
-        let (elapsed, acked) = (start.elapsed(), self.total() - before);
+        let (elapsed, acked) = (clock()? - start, self.total() - before);
         self.tallies.iter().for_each(|tally| tally.stop());
         while let Some(task) = self.tasks.join_next().await {
             task??;

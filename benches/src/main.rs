@@ -2,7 +2,7 @@
 //! reference that was measured in the same run.
 //!
 //! ```text
-//!   main ── cases ── contest ─┬─ cells ── peer ─┬─ ours       the network crate
+//!   main ── cases ── contest ─┬─ cells ── peer ─┬─ ours, ibc  the network crate
 //!              │              │    └─ window    └─ hand/*     the same by hand
 //!            report           ├─ idle                         two processes of this program
 //!                             └─ apart                        benches/{zeromq,peers}, a process
@@ -20,6 +20,7 @@ mod cases;
 mod cells;
 mod contest;
 mod hand;
+mod ibc;
 mod idle;
 mod ours;
 mod peer;

@@ -1,5 +1,6 @@
 //! The references: the same exchange of records and acks, written by hand over tokio.
 
+mod chain;
 mod channel;
 mod duplex;
 mod exchange;
@@ -9,6 +10,7 @@ mod quic;
 mod server;
 mod wire;
 
+pub(crate) use chain::Chains;
 pub(crate) use channel::Channel;
 pub(crate) use exchange::{TcpHandler, TlsHandler};
 pub(crate) use pipe::TcpPipe;
