@@ -1,5 +1,7 @@
 //! Channels (ICS-004): their handshake and their end.
 
+use std::sync::Arc;
+
 use ibc_proto::ibc::core::channel::v1::{
     MsgChannelCloseConfirm, MsgChannelCloseInit, MsgChannelOpenAck, MsgChannelOpenConfirm,
     MsgChannelOpenInit, MsgChannelOpenTry,
@@ -30,12 +32,12 @@ impl Engine {
         stage: &Stage<'_>,
         port: &PortId,
         channel: &ChannelId,
-    ) -> Result<Channel, EngineError> {
+    ) -> Result<Arc<Channel>, EngineError> {
         let Some(stored) = stage.get(&path::channel(port, channel)) else {
             let name = format!("{channel} at port {port}");
             return Err(EngineError::NotFound { what: "channel", name });
         };
-        Channel::decode(&stored)
+        self.channels.read(&stored, Channel::decode)
     }
 
     /// A connection that can carry channels of an order.
@@ -44,7 +46,7 @@ impl Engine {
         stage: &Stage<'_>,
         hop: &ConnectionId,
         order: Order,
-    ) -> Result<Connection, EngineError> {
+    ) -> Result<Arc<Connection>, EngineError> {
         let connection = self.connection(stage, hop)?;
         let [version] = &connection.versions[..] else {
             return Err(EngineError::Version { reason: format!("{hop} has not agreed on one") });
@@ -170,7 +172,7 @@ impl Engine {
         let (port, id) = (port_id(&message.port_id)?, channel_id(&message.channel_id)?);
         let other = channel_id(&message.counterparty_channel_id)?;
         check_version(&message.counterparty_version)?;
-        let mut channel = self.channel(stage, &port, &id)?;
+        let mut channel = Arc::unwrap_or_clone(self.channel(stage, &port, &id)?);
         require(&id, &channel, ChannelState::Init)?;
         let connection = self.open_connection(stage, &channel.hop)?;
         channel.version = message.counterparty_version;
@@ -196,7 +198,7 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let (port, id) = (port_id(&message.port_id)?, channel_id(&message.channel_id)?);
-        let mut channel = self.channel(stage, &port, &id)?;
+        let mut channel = Arc::unwrap_or_clone(self.channel(stage, &port, &id)?);
         require(&id, &channel, ChannelState::TryOpen)?;
         let connection = self.open_connection(stage, &channel.hop)?;
         let expected = mirrored(&port, &id, &channel, &connection, ChannelState::Open)?;
@@ -220,7 +222,7 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let (port, id) = (port_id(&message.port_id)?, channel_id(&message.channel_id)?);
-        let mut channel = self.channel(stage, &port, &id)?;
+        let mut channel = Arc::unwrap_or_clone(self.channel(stage, &port, &id)?);
         require_not_closed(&id, &channel)?;
         let connection = self.connection(stage, &channel.hop)?;
         self.require_active(stage, &connection.client, at)?;
@@ -238,7 +240,7 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let (port, id) = (port_id(&message.port_id)?, channel_id(&message.channel_id)?);
-        let mut channel = self.channel(stage, &port, &id)?;
+        let mut channel = Arc::unwrap_or_clone(self.channel(stage, &port, &id)?);
         require_not_closed(&id, &channel)?;
         let connection = self.open_connection(stage, &channel.hop)?;
         let expected = mirrored(&port, &id, &channel, &connection, ChannelState::Closed)?;

@@ -1,5 +1,7 @@
 //! Connections (ICS-003): the handshake of a hop.
 
+use std::sync::Arc;
+
 use ibc_proto::ibc::core::connection::v1::{
     Counterparty, MsgConnectionOpenAck, MsgConnectionOpenConfirm, MsgConnectionOpenInit,
     MsgConnectionOpenTry, Version,
@@ -98,18 +100,18 @@ impl Engine {
         &self,
         stage: &Stage<'_>,
         id: &ConnectionId,
-    ) -> Result<Connection, EngineError> {
+    ) -> Result<Arc<Connection>, EngineError> {
         let Some(stored) = stage.get(&path::connection(id)) else {
             return Err(EngineError::NotFound { what: "connection", name: id.to_string() });
         };
-        Connection::decode(&stored)
+        self.connections.read(&stored, Connection::decode)
     }
 
     pub(super) fn open_connection(
         &self,
         stage: &Stage<'_>,
         id: &ConnectionId,
-    ) -> Result<Connection, EngineError> {
+    ) -> Result<Arc<Connection>, EngineError> {
         let connection = self.connection(stage, id)?;
         require(id, &connection, ConnectionState::Open)?;
         Ok(connection)
@@ -228,7 +230,7 @@ impl Engine {
         let missing = || EngineError::invalid("MsgConnectionOpenAck", "it has no version");
         let version = message.version.ok_or_else(missing)?;
         check_version(&version)?;
-        let mut connection = self.connection(stage, &id)?;
+        let mut connection = Arc::unwrap_or_clone(self.connection(stage, &id)?);
         require(&id, &connection, ConnectionState::Init)?;
         if !is_supported(&connection.versions, &version) {
             let reason = format!("version {:?} was not proposed", version.identifier);
@@ -257,7 +259,7 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let id = connection_id(&message.connection_id)?;
-        let mut connection = self.connection(stage, &id)?;
+        let mut connection = Arc::unwrap_or_clone(self.connection(stage, &id)?);
         require(&id, &connection, ConnectionState::TryOpen)?;
         let expected = mirrored(&id, &connection, ConnectionState::Open);
         let proved = Proved {

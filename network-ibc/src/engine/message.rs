@@ -36,7 +36,9 @@ macro_rules! messages {
             /// # Errors
             /// It is none that a host takes, or is not well formed.
             pub(crate) fn read(message: &Any) -> Result<Self, EngineError> {
-                $(if message.type_url == $kind::type_url() {
+                // Without writing out the names of all kinds that it is not.
+                let name = message.type_url.strip_prefix('/').and_then(|name| name.rsplit_once('.'));
+                $(if name == Some(($kind::PACKAGE, $kind::NAME)) {
                     return $kind::decode(&message.value[..]).map(Self::$name).map_err(|error| {
                         EngineError::invalid(stringify!($kind), error.to_string())
                     });

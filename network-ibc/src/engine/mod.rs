@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod error;
 mod event;
+mod memo;
 mod message;
 mod packet;
 mod stage;
@@ -25,6 +26,7 @@ pub(crate) use packet::Timeout;
 pub(crate) use stage::{Stage, Store, Writes, number};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};
 
+use self::memo::Memo;
 use crate::{client::Clients, height::At};
 
 /// The name of the store that this host's proofs are of: its commitment prefix (ICS-023).
@@ -34,11 +36,13 @@ pub(crate) const PREFIX: &[u8] = b"ibc";
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     clients: Clients,
+    channels: Memo<Channel>,
+    connections: Memo<Connection>,
 }
 
 impl Engine {
     pub(crate) fn new(clients: Clients) -> Self {
-        Self { clients }
+        Self { clients, ..Self::default() }
     }
 
     /// Handles a message of a relayer. What it writes is in `stage`, to be applied if this

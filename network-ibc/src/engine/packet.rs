@@ -1,5 +1,7 @@
 //! Packets (ICS-004): sent, received, acknowledged, timed out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ibc_proto::ibc::core::channel::v1::{
     MsgAcknowledgement, MsgRecvPacket, MsgTimeout, MsgTimeoutOnClose,
@@ -239,7 +241,7 @@ impl Engine {
             next,
             at,
         )?;
-        Ok(time_out(stage, packet, channel))
+        Ok(time_out(stage, packet, Arc::unwrap_or_clone(channel)))
     }
 
     /// ibc-go `04-channel/keeper/timeout.go`, `TimeoutOnClose`.
@@ -277,7 +279,7 @@ impl Engine {
             next,
             at,
         )?;
-        Ok(time_out(stage, packet, channel))
+        Ok(time_out(stage, packet, Arc::unwrap_or_clone(channel)))
     }
 
     /// Checks that the other side has not received a packet.

@@ -30,7 +30,7 @@ use crate::{
     EngineError,
     engine::{
         ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message, PREFIX,
-        Packet, Stage, Store as _, Writes,
+        Packet, Stage, Store as _,
     },
     height::{At, Height, Timestamp},
     identifier::{ChannelId, ClientId, ConnectionId},
@@ -257,9 +257,7 @@ impl Actor {
     }
 
     pub(super) fn write(&mut self, key: Vec<u8>, value: Option<Bytes>) {
-        let mut writes = Writes::default();
-        writes.private.insert(key, value);
-        self.ledger.apply(writes);
+        self.ledger.set_private(key, value);
     }
 
     fn deliver(&mut self, message: Message) -> Result<Event, EngineError> {

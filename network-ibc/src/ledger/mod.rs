@@ -93,7 +93,9 @@ pub(crate) struct Ledger {
     store: Box<dyn Store>,
     tree: Tree,
     private: BTreeMap<Vec<u8>, Bytes>,
-    /// What has changed since the last block, by space and key.
+    /// Whether anything has changed since the last block, and what, by space and key, if the store
+    /// is to know it.
+    dirty: bool,
     pending: BTreeMap<(bool, Vec<u8>), Option<Bytes>>,
     /// The last blocks, the newest last.
     blocks: VecDeque<Block>,
@@ -161,6 +163,7 @@ impl Ledger {
             store,
             tree: Tree::default(),
             private,
+            dirty: false,
             pending: BTreeMap::new(),
             blocks: VecDeque::new(),
             kept_blocks: kept_blocks.max(1),
@@ -214,12 +217,20 @@ impl Ledger {
             self.set_provable(key, value);
         }
         for (key, value) in writes.private {
-            match &value {
-                Some(value) => self.private.insert(key.clone(), value.clone()),
-                None => self.private.remove(&key),
-            };
-            self.pending.insert((false, key), value);
+            self.set_private(key, value);
         }
+    }
+
+    /// Makes one change to the private space a part of the block to come.
+    pub(crate) fn set_private(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        self.dirty = true;
+        if self.store.keeps() {
+            self.pending.insert((false, key.clone()), value.clone());
+        }
+        match value {
+            Some(value) => self.private.insert(key, value),
+            None => self.private.remove(&key),
+        };
     }
 
     fn set_provable(&mut self, key: String, value: Option<Bytes>) {
@@ -230,12 +241,15 @@ impl Ledger {
                 self.tree.remove(key.as_bytes(), version);
             }
         }
-        self.pending.insert((true, key.into_bytes()), value);
+        self.dirty = true;
+        if self.store.keeps() {
+            self.pending.insert((true, key.into_bytes()), value);
+        }
     }
 
     /// Whether anything has changed since the last block.
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.pending.is_empty()
+        self.dirty
     }
 
     /// What it is to be at when something is handled now: never before the last block.
@@ -281,6 +295,7 @@ impl Ledger {
         // shown.
         tracing::trace!(height = number, time = time.as_nanos(), hash = %id.hash, "block");
         self.pending.clear();
+        self.dirty = false;
         (self.height, self.time, self.last) = (number, time, Some(id));
         if self.blocks.len() >= self.kept_blocks {
             self.blocks.pop_front();

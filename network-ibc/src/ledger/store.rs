@@ -23,6 +23,11 @@ pub(super) trait Store: Send + Sync + std::fmt::Debug {
     /// All that it holds, each space in the order of its keys.
     fn load(&self, take: &mut dyn FnMut(Stored)) -> Result<(), LedgerError>;
 
+    /// Whether it keeps anything: then it is told of all changes.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Stores a batch. Once this has succeeded, it is there also after a crash.
     fn write(&self, batch: &Batch<'_>) -> Result<(), LedgerError>;
 }
@@ -34,6 +39,10 @@ pub(super) struct Memory;
 impl Store for Memory {
     fn load(&self, _take: &mut dyn FnMut(Stored)) -> Result<(), LedgerError> {
         Ok(())
+    }
+
+    fn keeps(&self) -> bool {
+        false
     }
 
     fn write(&self, _batch: &Batch<'_>) -> Result<(), LedgerError> {

@@ -47,7 +47,9 @@ fn writes(changes: impl IntoIterator<Item = (String, Option<Bytes>)>) -> engine:
 
 /// Verifies as a chain does: against an app hash alone.
 fn verifies(proof: &[u8], app_hash: &[u8], key: &str, value: Option<&[u8]>) -> bool {
-    let proof = MerkleProof::decode(proof).unwrap();
+    let written = proof;
+    let proof = MerkleProof::decode(written).unwrap();
+    assert_eq!(proof.encode_to_vec(), written, "as protobuf writes it");
     let [inner, outer] = &proof.proofs[..] else { panic!("not two proofs") };
     let Some(Proof::Exist(store)) = &outer.proof else { panic!("no proof of the store") };
     let root = &store.value;
