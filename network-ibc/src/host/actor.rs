@@ -283,7 +283,7 @@ impl Actor {
 
     fn send_to(&mut self, chain: &str, kind: Kind) -> u64 {
         let number = self.peer(chain).next_number();
-        self.write(key::out(chain, number), Some(kind.clone().store().into()));
+        self.write(key::out(chain, number), Some(kind.store().into()));
         self.peer(chain).push(number, kind);
         number
     }

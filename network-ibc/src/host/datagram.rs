@@ -12,7 +12,7 @@ use ibc_proto::{
         connection::v1::{MsgConnectionOpenAck, MsgConnectionOpenConfirm, MsgConnectionOpenTry},
     },
 };
-use prost::{Message as _, Oneof};
+use prost::{Message as _, Name, Oneof, encoding};
 
 use super::error::HostError;
 use crate::{
@@ -79,8 +79,11 @@ impl Kind {
         Self::Acknowledgement(Acknowledged { packet, acknowledgement: acknowledgement.to_vec() })
     }
 
-    pub(super) fn store(self) -> Vec<u8> {
-        Datagram { kind: Some(self) }.encode_to_vec()
+    /// A [`Datagram`] of this kind, without a copy of it.
+    pub(super) fn store(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        self.encode(&mut out);
+        out
     }
 
     pub(super) fn load(bytes: &[u8]) -> Option<Self> {
@@ -119,23 +122,18 @@ impl Kind {
                 if ledger.get(&key).is_none() {
                     return Ok(None);
                 }
-                Some(Message::RecvPacket(MsgRecvPacket {
-                    packet: Some(packet.clone()),
-                    proof_commitment: prove(&key)?,
-                    proof_height: at,
-                    signer: String::new(),
-                }))
+                return Ok(Some(relayed::<MsgRecvPacket>(packet, None, &prove(&key)?, height)));
             }
             Self::Acknowledgement(Acknowledged { packet: Some(packet), acknowledgement }) => {
                 let (port, id) = destination(packet);
-                let key = path::acknowledgement(&port, &id, packet.sequence);
-                Some(Message::Acknowledgement(MsgAcknowledgement {
-                    packet: Some(packet.clone()),
-                    acknowledgement: acknowledgement.clone(),
-                    proof_acked: prove(&key)?,
-                    proof_height: at,
-                    signer: String::new(),
-                }))
+                let proof = prove(&path::acknowledgement(&port, &id, packet.sequence))?;
+                let acknowledgement = Some(&acknowledgement[..]);
+                return Ok(Some(relayed::<MsgAcknowledgement>(
+                    packet,
+                    acknowledgement,
+                    &proof,
+                    height,
+                )));
             }
             Self::Acknowledgement(_) => None,
             Self::TimedOut(packet) => {
@@ -164,6 +162,28 @@ impl Kind {
         };
         Ok(message.map(|message| message.write()))
     }
+}
+
+/// `MsgRecvPacket`, or with an acknowledgement `MsgAcknowledgement`, whose other fields are the
+/// same: written from where its parts are, as there is one for every packet each way.
+fn relayed<M: Name>(
+    packet: &channel::Packet,
+    acknowledgement: Option<&[u8]>,
+    proof: &[u8],
+    height: Height,
+) -> Any {
+    let room = packet.encoded_len() + acknowledgement.map_or(0, <[u8]>::len) + proof.len() + 64;
+    let mut value = Vec::with_capacity(room);
+    encoding::message::encode(1, packet, &mut value);
+    let mut number = 2;
+    for bytes in acknowledgement.into_iter().chain([proof]) {
+        encoding::encode_key(number, encoding::WireType::LengthDelimited, &mut value);
+        encoding::encode_varint(bytes.len() as u64, &mut value);
+        value.extend_from_slice(bytes);
+        number += 1;
+    }
+    encoding::message::encode(number, &RawHeight::from(height), &mut value);
+    Any { type_url: M::type_url(), value }
 }
 
 fn source(packet: &channel::Packet) -> (PortId, ChannelId) {
@@ -294,4 +314,60 @@ fn channel_message(
             counterparty_upgrade_sequence: 0,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet() -> channel::Packet {
+        channel::Packet {
+            sequence: 300,
+            source_port: "here".to_owned(),
+            source_channel: "channel-1".to_owned(),
+            destination_port: "there".to_owned(),
+            destination_channel: "channel-2".to_owned(),
+            data: vec![7; 300],
+            timeout_height: Some(RawHeight { revision_number: 1, revision_height: 2 }),
+            timeout_timestamp: 5,
+        }
+    }
+
+    #[test]
+    fn what_is_relayed_is_written_as_protobuf_writes_it() {
+        let (packet, proof, height) = (packet(), vec![1; 900], Height::new(1, 400));
+        let receive = Message::RecvPacket(MsgRecvPacket {
+            packet: Some(packet.clone()),
+            proof_commitment: proof.clone(),
+            proof_height: Some(height.into()),
+            signer: String::new(),
+        });
+        assert_eq!(relayed::<MsgRecvPacket>(&packet, None, &proof, height), receive.write());
+        let acknowledge = Message::Acknowledgement(MsgAcknowledgement {
+            packet: Some(packet.clone()),
+            acknowledgement: vec![1, 2],
+            proof_acked: proof.clone(),
+            proof_height: Some(height.into()),
+            signer: String::new(),
+        });
+        let written = relayed::<MsgAcknowledgement>(&packet, Some(&[1, 2]), &proof, height);
+        assert_eq!(written, acknowledge.write());
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let kinds = [
+            Kind::Packet(packet()),
+            Kind::Connection("connection-0".to_owned()),
+            Kind::Connection(String::new()),
+            Kind::Acknowledgement(Acknowledged {
+                packet: Some(packet()),
+                acknowledgement: vec![1],
+            }),
+        ];
+        for kind in kinds {
+            assert_eq!(kind.store(), Datagram { kind: Some(kind.clone()) }.encode_to_vec());
+            assert_eq!(Kind::load(&kind.store()), Some(kind));
+        }
+    }
 }
