@@ -1,1 +1,4 @@
-
+mod fixture;
+mod host;
+mod packets;
+mod stand;
