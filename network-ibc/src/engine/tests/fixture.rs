@@ -6,14 +6,14 @@ use ibc_proto::{
     ibc::core::{
         channel::v1::{
             self as raw, Counterparty as ChannelCounterparty, MsgAcknowledgement,
-            MsgChannelOpenAck, MsgChannelOpenInit, MsgChannelOpenTry, MsgRecvPacket, MsgTimeout,
-            MsgTimeoutOnClose,
+            MsgChannelCloseConfirm, MsgChannelCloseInit, MsgChannelOpenAck, MsgChannelOpenConfirm,
+            MsgChannelOpenInit, MsgChannelOpenTry, MsgRecvPacket, MsgTimeout, MsgTimeoutOnClose,
         },
         client::v1::{Height as RawHeight, MsgCreateClient, MsgUpdateClient},
         commitment::v1::MerklePrefix,
         connection::v1::{
-            ConnectionEnd, Counterparty, MsgConnectionOpenAck, MsgConnectionOpenInit, State,
-            Version,
+            ConnectionEnd, Counterparty, MsgConnectionOpenAck, MsgConnectionOpenConfirm,
+            MsgConnectionOpenInit, MsgConnectionOpenTry, State, Version,
         },
     },
 };
@@ -163,8 +163,46 @@ impl Fixture {
         }
     }
 
+    /// A connection that the other side has begun.
+    pub(super) fn connection_try(&self, versions: Vec<Version>) -> MsgConnectionOpenTry {
+        let mut counterparty = Self::counterparty("");
+        counterparty.client_id = CLIENT.to_owned();
+        let far = ConnectionEnd {
+            client_id: "07-tendermint-9".to_owned(),
+            versions: versions.clone(),
+            state: State::Init as i32,
+            counterparty: Some(counterparty),
+            delay_period: 0,
+        };
+        MsgConnectionOpenTry {
+            client_id: CLIENT.to_owned(),
+            counterparty: Some(Self::counterparty("connection-3")),
+            counterparty_versions: versions,
+            proof_init: self.proof("connections/connection-3", Some(&far.encode_to_vec())),
+            proof_height: raw_height(self.known),
+            ..MsgConnectionOpenTry::default()
+        }
+    }
+
+    pub(super) fn connection_confirm(&self, id: &str) -> MsgConnectionOpenConfirm {
+        let far = self.far_end(id, State::Open, version()).encode_to_vec();
+        MsgConnectionOpenConfirm {
+            connection_id: id.to_owned(),
+            proof_ack: self.proof("connections/connection-3", Some(&far)),
+            proof_height: raw_height(self.known),
+            signer: String::new(),
+        }
+    }
+
+    /// Begins a connection, and gives its name.
+    pub(super) fn begin_connection(&mut self) -> String {
+        let begun = self.deliver(Message::ConnectionOpenInit(Self::connection_init(None, 0)));
+        let Ok(Event::ConnectionBegun { connection }) = begun else { panic!("{begun:?}") };
+        connection.to_string()
+    }
+
     /// The end of the other side of a connection of this one.
-    pub(super) fn far_end(&self, id: &str, state: State, version: Version) -> ConnectionEnd {
+    fn far_end(&self, id: &str, state: State, version: Version) -> ConnectionEnd {
         let stored = self.stored(&format!("connections/{id}")).unwrap();
         let stored = ConnectionEnd::decode(stored).unwrap();
         let mut counterparty = Self::counterparty(id);
@@ -225,7 +263,7 @@ impl Fixture {
     }
 
     /// The end of the other side of a channel of this one.
-    pub(super) fn far_channel(end: &End, order: Order, state: raw::State) -> raw::Channel {
+    fn far_channel(end: &End, order: Order, state: raw::State) -> raw::Channel {
         let mut channel = Self::raw_channel("connection-3", order, state, end.1.as_str());
         channel.counterparty.as_mut().unwrap().port_id = end.0.to_string();
         channel
@@ -247,28 +285,59 @@ impl Fixture {
     }
 
     pub(super) fn channel_ack(&self, end: &End, order: Order) -> MsgChannelOpenAck {
-        let far = Self::far_channel(end, order, raw::State::Tryopen).encode_to_vec();
-        let path = format!("channelEnds/ports/far/channels/{FAR_CHANNEL}");
         MsgChannelOpenAck {
             port_id: end.0.to_string(),
             channel_id: end.1.to_string(),
             counterparty_channel_id: FAR_CHANNEL.to_owned(),
             counterparty_version: "v".to_owned(),
-            proof_try: self.proof(&path, Some(&far)),
+            proof_try: self.end_proof(end, order, raw::State::Tryopen),
             proof_height: raw_height(self.known),
             signer: String::new(),
         }
     }
 
+    /// The proof that the other end of a channel is in a state.
+    fn end_proof(&self, end: &End, order: Order, state: raw::State) -> Vec<u8> {
+        let far = Self::far_channel(end, order, state).encode_to_vec();
+        self.proof(&format!("channelEnds/ports/far/channels/{FAR_CHANNEL}"), Some(&far))
+    }
+
+    pub(super) fn channel_confirm(&self, end: &End, order: Order) -> MsgChannelOpenConfirm {
+        MsgChannelOpenConfirm {
+            port_id: end.0.to_string(),
+            channel_id: end.1.to_string(),
+            proof_ack: self.end_proof(end, order, raw::State::Open),
+            proof_height: raw_height(self.known),
+            signer: String::new(),
+        }
+    }
+
+    pub(super) fn close_init(end: &End) -> MsgChannelCloseInit {
+        MsgChannelCloseInit {
+            port_id: end.0.to_string(),
+            channel_id: end.1.to_string(),
+            signer: String::new(),
+        }
+    }
+
+    pub(super) fn close_confirm(&self, end: &End, order: Order) -> MsgChannelCloseConfirm {
+        MsgChannelCloseConfirm {
+            port_id: end.0.to_string(),
+            channel_id: end.1.to_string(),
+            proof_init: self.end_proof(end, order, raw::State::Closed),
+            proof_height: raw_height(self.known),
+            ..MsgChannelCloseConfirm::default()
+        }
+    }
+
     /// A channel that the other side has begun.
     pub(super) fn channel_try(&self, hop: &str, order: Order) -> MsgChannelOpenTry {
-        let far = Self::far_channel(&(port(), ChannelId::known("")), order, raw::State::Init);
-        let path = format!("channelEnds/ports/far/channels/{FAR_CHANNEL}");
+        let nameless = (port(), ChannelId::known(""));
         MsgChannelOpenTry {
             port_id: "near".to_owned(),
             channel: Some(Self::raw_channel(hop, order, raw::State::Tryopen, FAR_CHANNEL)),
             counterparty_version: "v".to_owned(),
-            proof_init: self.proof(&path, Some(&far.encode_to_vec())),
+            proof_init: self.end_proof(&nameless, order, raw::State::Init),
             proof_height: raw_height(self.known),
             ..MsgChannelOpenTry::default()
         }
@@ -410,12 +479,10 @@ impl Fixture {
         due: u64,
     ) -> MsgTimeoutOnClose {
         let end = (packet.source_port.clone(), packet.source_channel.clone());
-        let far = Self::far_channel(&end, order, raw::State::Closed).encode_to_vec();
-        let path = path::channel(&packet.destination_port, &packet.destination_channel);
         MsgTimeoutOnClose {
             packet: Some(packet.raw()),
             proof_unreceived: self.unreceived(packet, order, due),
-            proof_close: self.proof(&path, Some(&far)),
+            proof_close: self.end_proof(&end, order, raw::State::Closed),
             proof_height: raw_height(self.known),
             next_sequence_recv: due,
             ..MsgTimeoutOnClose::default()

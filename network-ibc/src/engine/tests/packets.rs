@@ -198,12 +198,7 @@ fn an_acknowledgement_is_written_once_while_the_channel_is_open() {
     let again = Err(EngineError::Acknowledged { sequence: 1 });
     assert_eq!(fixture.write_ack(&end, 1, b"a"), again);
     assert_eq!(fixture.write_ack(&end, 1, b"b"), again);
-    let close = raw::MsgChannelCloseInit {
-        port_id: end.0.to_string(),
-        channel_id: end.1.to_string(),
-        signer: String::new(),
-    };
-    fixture.deliver(Message::ChannelCloseInit(close)).unwrap();
+    fixture.deliver(Message::ChannelCloseInit(Fixture::close_init(&end))).unwrap();
     let late = fixture.write_ack(&end, 2, b"a");
     assert!(matches!(late, Err(EngineError::State { state: "CLOSED", .. })), "{late:?}");
 }
