@@ -158,6 +158,7 @@ impl Engine {
         delay: u64,
         at: At,
     ) -> Result<(), EngineError> {
+        require_proof(proved.proof)?;
         let claim = Claim {
             height: proved.height,
             proof: proved.proof,
@@ -169,4 +170,13 @@ impl Engine {
         };
         Ok(self.clients.verify(&mut Part::new(stage, &connection.client), &claim, at)?)
     }
+}
+
+/// Checks that a message brings a proof at all, which ibc-go does before it looks at anything
+/// else (`ValidateBasic` of its messages).
+pub(super) fn require_proof(proof: &[u8]) -> Result<(), EngineError> {
+    if proof.is_empty() {
+        return Err(EngineError::invalid("proof", "it is empty"));
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Engine,
     channel::{mirrored, other_end, require},
-    client::Proved,
+    client::{Proved, require_proof},
     error::EngineError,
     event::Event,
     stage::{Stage, number},
@@ -178,6 +178,7 @@ impl Engine {
         if message.acknowledgement.is_empty() {
             return Err(EngineError::invalid("acknowledgement", "it is empty"));
         }
+        require_proof(&message.proof_acked)?;
         let (port, id) = (&packet.source_port, &packet.source_channel);
         let channel = self.channel(stage, port, id)?;
         require(id, &channel, ChannelState::Open)?;
@@ -218,6 +219,8 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let packet = Packet::read(message.packet)?;
+        require_proof(&message.proof_unreceived)?;
+        require_next(message.next_sequence_recv)?;
         let channel = self.channel(stage, &packet.source_port, &packet.source_channel)?;
         of_channel(&packet, &channel, &packet.destination_port, &packet.destination_channel)?;
         let connection = self.connection(stage, &channel.hop)?;
@@ -252,6 +255,9 @@ impl Engine {
         at: At,
     ) -> Result<Event, EngineError> {
         let packet = Packet::read(message.packet)?;
+        require_proof(&message.proof_unreceived)?;
+        require_proof(&message.proof_close)?;
+        require_next(message.next_sequence_recv)?;
         let (port, id) = (&packet.source_port, &packet.source_channel);
         let channel = self.channel(stage, port, id)?;
         of_channel(&packet, &channel, &packet.destination_port, &packet.destination_channel)?;
@@ -319,6 +325,14 @@ fn time_out(stage: &mut Stage<'_>, packet: Packet, mut channel: Channel) -> Even
         stage.set(path::channel(port, id), channel.encode());
     }
     Event::TimedOut { packet, closed }
+}
+
+/// Checks the sequence that is said to be due on the other side, which starts at 1.
+fn require_next(next_sequence_recv: u64) -> Result<(), EngineError> {
+    if next_sequence_recv == 0 {
+        return Err(EngineError::invalid("message", "the sequence that is due is 0"));
+    }
+    Ok(())
 }
 
 /// Whether a packet is un-acked. What was relayed before is no error: relayers race.
