@@ -96,6 +96,7 @@ impl ProtocolImpl for Host {
             .with_agrees_on_limits(false)
             .with_acks_overtake(false)
             .with_reaches_itself(false)
+            .with_negotiates(true)
     }
 
     async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {

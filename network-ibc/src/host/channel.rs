@@ -250,7 +250,7 @@ impl Actor {
             return self.forget_attempt(&attempt);
         }
         let decision = decision.and_then(|seed| {
-            let version = attempt.version.clone();
+            let version = seed.version().unwrap_or(&attempt.version).to_owned();
             self.with(|engine, stage, _| engine.accept_channel(stage, &attempt, version))
                 .map_err(|error| Rejection::Declined(Refusal::new(error.to_string())))?;
             Ok(seed)
