@@ -44,7 +44,7 @@ pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};
 #[cfg(feature = "host")]
-pub use host::{Hop, HopError, Host, HostError};
+pub use host::{Context, Hop, HopError, Host, HostBuilder, HostError, Module, ModuleChannel};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
 #[cfg(feature = "host")]

@@ -3,7 +3,11 @@
 //! A turn takes all commands that came, lets the engine handle them, makes one block of what they
 //! wrote, and only then tells anybody: what was not stored has not happened.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use ibc_proto::{
@@ -23,20 +27,24 @@ use super::{
     datagram::{self, Kind},
     error::HostError,
     inbox::{Command, Inbox, Opening},
+    module::{ModuleOpening, Modules},
     peer::Peer,
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
 use crate::{
     EngineError,
     engine::{
-        ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message, PREFIX,
-        Packet, Stage, Store as _,
+        Channel, ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message,
+        PREFIX, Packet, Stage, Store as _,
     },
     height::{At, Height, Timestamp},
-    identifier::{ChannelId, ClientId, ConnectionId},
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
     ledger::{Ledger, Trust},
     path,
 };
+
+/// A channel, and how it is found.
+type ChannelEnd = (PortId, ChannelId, Channel);
 
 /// Tells who waits for a hop.
 type HopReply = oneshot::Sender<Result<ConnectionId, HostError>>;
@@ -57,6 +65,8 @@ pub(super) struct Actor {
     pub(super) asked: HashMap<ChannelId, AbortHandle>,
     /// Who waits for a hop to a chain.
     pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
+    pub(super) modules: Modules,
+    pub(super) module_openings: HashMap<ChannelId, ModuleOpening>,
     /// What is told once the block is made.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -195,26 +205,38 @@ impl Actor {
             from = found;
             from.push(0);
         }
-        self.forget_tried();
-        self.close_left();
+        let (of_modules, left): (Vec<_>, Vec<_>) =
+            self.ledger.channels().into_iter().partition(|(port, ..)| self.modules.has(port));
+        self.forget_tried(&of_modules);
+        self.close_left(left);
+        for (port, id, channel) in of_modules {
+            if channel.state == ChannelState::Init {
+                self.resume_module(port, id, channel.hop);
+            }
+        }
     }
 
-    /// Forgets which channels other sides have begun. Whoever was asked about them is gone; who
-    /// still wants one asks again.
-    fn forget_tried(&mut self) {
+    /// Forgets which channels other sides have begun, but for those of modules. Whoever was asked
+    /// about them is gone; who still wants one asks again.
+    fn forget_tried(&mut self, of_modules: &[ChannelEnd]) {
+        let kept: HashSet<_> = of_modules.iter().map(|(_, id, _)| id.as_str().as_bytes()).collect();
         let hops: Vec<_> = self.hops.lock().keys().cloned().collect();
         for hop in hops {
             let prefix = key::tried_channel(hop.as_str(), "", "");
             let prefix = &prefix[..prefix.len() - 1];
-            while let Some((found, _)) = self.ledger.private_next(prefix, prefix) {
-                self.write(found, None);
+            let mut from = prefix.to_vec();
+            while let Some((found, id)) = self.ledger.private_next(prefix, &from) {
+                from = [&found[..], &[0]].concat();
+                if !kept.contains(&id[..]) {
+                    self.write(found, None);
+                }
             }
         }
     }
 
     /// Closes the channels of a process that ended: whoever handled their records is gone.
-    fn close_left(&mut self) {
-        for (port, id, channel) in self.ledger.channels() {
+    fn close_left(&mut self, left: Vec<ChannelEnd>) {
+        for (port, id, channel) in left {
             let message = MsgChannelCloseInit {
                 port_id: port.to_string(),
                 channel_id: id.to_string(),
@@ -229,6 +251,11 @@ impl Actor {
                 ChannelState::Init | ChannelState::Closed => {}
             }
         }
+    }
+
+    /// Whether a hop leads to a chain: what another host says without proof holds for no others.
+    pub(super) fn leads_to(&self, hop: &ConnectionId, chain: &str) -> bool {
+        self.hops.chain(hop).is_some_and(|other| other == chain)
     }
 
     pub(super) fn at(&self) -> At {
@@ -276,7 +303,10 @@ impl Actor {
     /// Asks another host again for the channels that this side has begun: it may have been
     /// restarted before it decided, or what it said may be lost.
     fn dial_again(&mut self, chain: &str) {
-        for (port, id) in self.dialing(chain) {
+        let of_modules =
+            self.module_openings.iter().filter(|(_, opening)| self.leads_to(&opening.hop, chain));
+        let of_modules = of_modules.map(|(id, opening)| (opening.port.clone(), id.clone()));
+        for (port, id) in self.dialing(chain).into_iter().chain(of_modules.collect::<Vec<_>>()) {
             self.peer(chain).push_new(Kind::channel(&port, &id));
         }
     }
@@ -335,6 +365,8 @@ impl Actor {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.open(opening),
+            Command::OpenForModule(wanted) => self.open_for_module(wanted),
+            Command::CallModule { port, act } => self.call_module(&port, act),
             Command::Withdraw { number } => self.withdraw(number),
             Command::Decided { attempt, decision } => self.decided(attempt, decision),
             Command::Send { channel, id, payload, timeout } => {
@@ -484,10 +516,10 @@ impl Actor {
 
     fn take_batch(&mut self, chain: &str, batch: Batch) -> Outcomes {
         // First: a reason comes before the close.
-        batch.closing.iter().for_each(|closing| self.closes(closing));
+        batch.closing.iter().for_each(|closing| self.closes(chain, closing));
         let outcomes = batch.messages.iter().map(|message| self.take(chain, message)).collect();
-        batch.rejected.iter().for_each(|rejected| self.rejected(rejected));
-        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(withdrawn));
+        batch.rejected.iter().for_each(|rejected| self.rejected(chain, rejected));
+        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(chain, withdrawn));
         Outcomes { outcomes, known: self.knows(chain) }
     }
 
@@ -553,7 +585,11 @@ impl Actor {
                 }
             }
             Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
+                let begun = matches!(message, Message::ChannelOpenAck(_));
                 match self.deliver(message) {
+                    Ok(Event::ChannelOpen { port, channel }) if self.modules.has(&port) => {
+                        self.module_opened(&port, &channel, begun);
+                    }
                     Ok(Event::ChannelOpen { port, channel }) => {
                         self.channel_is_open(&port, &channel);
                     }
@@ -568,6 +604,9 @@ impl Actor {
                     engine.deliver(stage, Message::ChannelCloseConfirm(confirm), at)
                 });
                 match event {
+                    Ok(Event::ChannelClosed { port, .. }) if self.modules.has(&port) => {
+                        self.module_closed(&port, &id);
+                    }
                     Ok(Event::ChannelClosed { .. }) => self.other_side_closed(&id),
                     // Both sides have closed it.
                     Err(EngineError::State { .. }) | Ok(_) => {}
@@ -579,6 +618,9 @@ impl Actor {
                 match self.with(|engine, stage, at| {
                     engine.deliver(stage, Message::RecvPacket(receive), at)
                 }) {
+                    Ok(Event::Received(packet)) if self.modules.has(&packet.destination_port) => {
+                        self.module_received(packet);
+                    }
                     Ok(Event::Received(packet)) => self.received(packet),
                     Ok(_) => {}
                     Err(error @ (EngineError::TimedOut { .. } | EngineError::State { .. })) => {
@@ -592,6 +634,16 @@ impl Actor {
                 let by_close = matches!(message, Message::TimeoutOnClose(_));
                 let acked = matches!(message, Message::Acknowledgement(_));
                 match self.with(|engine, stage, at| engine.deliver(stage, message, at)) {
+                    Ok(Event::Acknowledged { packet, acknowledgement })
+                        if self.modules.has(&packet.source_port) =>
+                    {
+                        self.module_acked(&packet, acknowledgement);
+                    }
+                    Ok(Event::TimedOut { packet, closed })
+                        if self.modules.has(&packet.source_port) =>
+                    {
+                        self.module_timed_out(&packet, closed, by_close);
+                    }
                     Ok(Event::Acknowledged { packet, acknowledgement }) => {
                         self.acknowledged(&packet, acknowledgement);
                     }
@@ -652,7 +704,7 @@ impl Actor {
                 Code::Unreceived => self.peer(chain).await_proof(number, kind),
                 Code::Refused | Code::Again => {
                     self.write(key::out(chain, number), None);
-                    self.refused(&kind, &text);
+                    self.refused(chain, &kind, &text);
                 }
             }
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     error::HostError,
+    module::{Act, OpenForModule},
     wire::{Batch, Client, Known, Outcomes},
 };
 use crate::{
@@ -23,6 +24,13 @@ use crate::{
 pub(super) enum Command {
     /// Opens a channel from this side.
     Open(Opening),
+    /// Opens a channel of a module.
+    OpenForModule(OpenForModule),
+    /// Calls a module.
+    CallModule {
+        port: PortId,
+        act: Act,
+    },
     /// Nobody waits any more for a channel that was to be opened.
     Withdraw {
         number: u64,
@@ -180,6 +188,10 @@ impl Inbox {
             mem::take(&mut waiting.commands)
         };
         drop(waiting);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

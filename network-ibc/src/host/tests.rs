@@ -11,6 +11,7 @@ use network_loopback::Loopback;
 use tokio::time::timeout;
 
 use super::*;
+use crate::ledger::Ledger;
 
 struct Pair {
     alpha: Host,
@@ -203,7 +204,7 @@ async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
     let fails = Arc::new(AtomicBool::new(false));
     let key = Arc::new(LedgerKey::generate().unwrap());
     let ledger = Ledger::failing(key.clone(), "beta", fails.clone()).unwrap();
-    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::over(ledger, key));
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::builder("").over(ledger, key));
     beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
     let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await.unwrap();
     let server = port(&beta, "/ibc-port/count").await;
