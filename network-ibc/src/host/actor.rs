@@ -67,6 +67,8 @@ pub(super) struct Actor {
     pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
     pub(super) modules: Modules,
     pub(super) module_openings: HashMap<ChannelId, ModuleOpening>,
+    /// How many packets of a channel were done with since that was last said.
+    pub(super) done: HashMap<ChannelId, u32>,
     /// What is told once the block is made.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -87,6 +89,9 @@ fn now() -> Timestamp {
 /// How many other hosts a host knows: each costs it a client, and anybody who may dial can make
 /// one.
 const MAX_HOSTS: usize = 1_024;
+
+/// Of how many packets at once the other side is told that they are done with.
+const SETTLED_TOGETHER: u32 = 1_024;
 
 /// Private keys of the host.
 mod key {
@@ -340,6 +345,7 @@ impl Actor {
                 }
             }
             Event::ChannelClosed { port, channel } => {
+                self.settle(port, channel);
                 if let Ok(end) = self.with(|engine, stage, _| engine.channel(stage, port, channel))
                 {
                     self.send_over(&end.hop, Kind::channel(port, channel));
@@ -604,10 +610,14 @@ impl Actor {
                     engine.deliver(stage, Message::ChannelCloseConfirm(confirm), at)
                 });
                 match event {
-                    Ok(Event::ChannelClosed { port, .. }) if self.modules.has(&port) => {
-                        self.module_closed(&port, &id);
+                    Ok(Event::ChannelClosed { port, channel }) => {
+                        self.settle(&port, &channel);
+                        if self.modules.has(&port) {
+                            self.module_closed(&port, &id);
+                        } else {
+                            self.other_side_closed(&id);
+                        }
                     }
-                    Ok(Event::ChannelClosed { .. }) => self.other_side_closed(&id),
                     // Both sides have closed it.
                     Err(EngineError::State { .. }) | Ok(_) => {}
                     Err(error) => return Err(error),
@@ -633,7 +643,13 @@ impl Actor {
             Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
                 let by_close = matches!(message, Message::TimeoutOnClose(_));
                 let acked = matches!(message, Message::Acknowledgement(_));
-                match self.with(|engine, stage, at| engine.deliver(stage, message, at)) {
+                let event = self.with(|engine, stage, at| engine.deliver(stage, message, at));
+                if let Ok(Event::Acknowledged { packet, .. } | Event::TimedOut { packet, .. }) =
+                    &event
+                {
+                    self.done_with(&packet.source_port, &packet.source_channel);
+                }
+                match event {
                     Ok(Event::Acknowledged { packet, acknowledgement })
                         if self.modules.has(&packet.source_port) =>
                     {
@@ -656,7 +672,7 @@ impl Actor {
                     Err(error) => return Err(error),
                 }
             }
-            Message::UpdateClient(_) => {
+            Message::UpdateClient(_) | Message::Settle(_) => {
                 self.deliver(message)?;
             }
             // What only this side may begin.
@@ -668,6 +684,30 @@ impl Actor {
             }
         }
         Ok(Code::Done)
+    }
+
+    /// A packet of a channel is done with.
+    fn done_with(&mut self, port: &PortId, id: &ChannelId) {
+        let done = self.done.entry(id.clone()).or_default();
+        *done += 1;
+        if *done >= SETTLED_TOGETHER {
+            self.settle(port, id);
+        }
+    }
+
+    /// Tells the other side which packets are done with: it keeps what it knows of them until then.
+    fn settle(&mut self, port: &PortId, id: &ChannelId) {
+        if self.done.remove(id).is_none() {
+            return;
+        }
+        let moved = self.with(|engine, stage, _| {
+            let moved = engine.move_settled(stage, port, id)?;
+            Ok(moved.then_some(engine.channel(stage, port, id)?.hop.clone()))
+        });
+        let Ok(Some(hop)) = moved else { return };
+        let Some(chain) = self.hops.chain(&hop) else { return };
+        // Not stored: what is forgotten by a restart is said with what follows.
+        self.peer(&chain).push_new(Kind::settled(port, id));
     }
 
     /// Proves to the sender of a packet that it was not received, if that is so.

@@ -120,6 +120,7 @@ impl HostBuilder {
             waiting: Vec::new(),
             modules: self.modules,
             module_openings: HashMap::new(),
+            done: HashMap::new(),
             after: Vec::new(),
         };
         tokio::spawn(actor.run());
