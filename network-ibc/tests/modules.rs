@@ -305,24 +305,15 @@ async fn what_is_late_is_told_and_a_close_is_too() {
     eventually(&beta, "closed", channel.counterparty.unwrap().as_str()).await;
 }
 
-/// Opens a host again whose last handle was just dropped.
-async fn open(path: &Path, chain: &str, seed: u8) -> Host {
-    let opening = async {
-        loop {
-            match with_sum(chain).open(path, LedgerKey::from_seed(&[seed; 32]).unwrap()) {
-                Ok(host) => return host,
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    timeout(Duration::from_secs(10), opening).await.unwrap()
+fn open(path: &Path, chain: &str, seed: u8) -> Host {
+    with_sum(chain).open(path, LedgerKey::from_seed(&[seed; 32]).unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn a_module_and_its_channels_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (here, there) = (folder.path().join("alpha"), folder.path().join("beta"));
-    let first = joined(open(&here, "alpha", 1).await, open(&there, "beta", 2).await).await;
+    let first = joined(open(&here, "alpha", 1), open(&there, "beta", 2)).await;
     let remote = remote(&first.hop, "ordered", "sum-1");
     let channel = first.alpha.open_channel(&name("sum"), &remote).await.unwrap().channel;
     send(&first.alpha, &channel, "1", HOUR).await;
@@ -330,13 +321,15 @@ async fn a_module_and_its_channels_outlive_the_process() {
 
     // The other side ends, and this one goes on sending, and ends as well.
     let Pair { alpha, beta, _way, .. } = first;
-    drop((beta, _way));
+    beta.end().await;
     for _ in 0..10 {
         send(&alpha, &channel, "2", HOUR).await;
     }
-    drop(alpha);
+    alpha.clone().end().await;
+    let ended = alpha.open_channel(&name("sum"), &remote).await.unwrap_err();
+    assert!(matches!(ended, HostError::Ended), "{ended}");
 
-    let again = joined(open(&here, "alpha", 1).await, open(&there, "beta", 2).await).await;
+    let again = joined(open(&here, "alpha", 1), open(&there, "beta", 2)).await;
     eventually(&again.alpha, "acked", "11").await;
     assert_eq!(value(&again.alpha, "ack/011").await, "2: Ok(b\"21\")");
     assert_eq!(value(&again.beta, "received").await, "11");

@@ -157,10 +157,16 @@ impl Actor {
             }
             self.inbox.take(&mut commands).await;
             for command in commands.drain(..) {
-                if let Command::Stop = command {
-                    return;
+                match command {
+                    Command::Stop => return,
+                    Command::End { ended } => {
+                        let _ = self.flush();
+                        drop(self);
+                        drop(ended);
+                        return;
+                    }
+                    command => self.handle(command),
                 }
-                self.handle(command);
             }
         }
     }
@@ -410,7 +416,8 @@ impl Actor {
                 self.after.push(Box::new(move || drop(reply.send(outcomes))));
             }
             Command::Relayed { chain, peer, outcomes } => self.relayed(&chain, peer, outcomes),
-            Command::Stop => {}
+            // The task has ended by then.
+            Command::Stop | Command::End { .. } => {}
         }
     }
 

@@ -116,6 +116,10 @@ pub(super) enum Command {
         outcomes: Option<Outcomes>,
     },
     Stop,
+    /// Ends the host; the sender is dropped once the ledger is closed.
+    End {
+        ended: oneshot::Sender<std::convert::Infallible>,
+    },
 }
 
 /// See [`Command::Open`].

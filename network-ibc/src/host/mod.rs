@@ -317,6 +317,20 @@ impl Host {
         }
     }
 
+    /// Ends the host, whoever else has a handle: what was asked of it before is stored, and once
+    /// this resolves the folder of its ledger can be opened again. Nobody is told of a close; the
+    /// other sides see a host that is away.
+    ///
+    /// # Cancel safety
+    /// It ends nevertheless.
+    pub async fn end(self) {
+        let (ended, wait) = oneshot::channel();
+        self.0.inbox.push(Command::End { ended });
+        self.0.ways().clear();
+        // Never told, only dropped.
+        let _ = wait.await;
+    }
+
     /// The hops of this host, in the order of their names.
     #[must_use]
     pub fn hops(&self) -> Vec<Hop> {
