@@ -34,6 +34,8 @@ mod interchain;
 mod ledger;
 #[cfg(feature = "host")]
 mod path;
+#[cfg(feature = "host")]
+pub mod transfer;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "host")]
