@@ -69,8 +69,9 @@ func makeHome(app *simapp.SimApp, s settings) error {
 
 	appConfig := svrcfg.DefaultConfig()
 	appConfig.MinGasPrices = s.price
-	appConfig.GRPC.Enable = false
-	appConfig.GRPCWeb.Enable = false
+	// With neither this nor the REST API, a node does not serve the services of transactions and
+	// of itself, by its RPC either.
+	appConfig.GRPC.Address = "127.0.0.1:0"
 	svrcfg.SetConfigTemplate(svrcfg.DefaultConfigTemplate)
 	svrcfg.WriteConfigFile(filepath.Join(s.home, "config", "app.toml"), appConfig)
 

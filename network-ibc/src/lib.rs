@@ -19,6 +19,8 @@
 //! ```
 
 mod address;
+#[cfg(feature = "chain")]
+mod chain;
 #[cfg(feature = "host")]
 mod client;
 #[cfg(feature = "host")]
@@ -36,6 +38,8 @@ mod ledger;
 mod path;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+#[cfg(feature = "chain")]
+pub use chain::{ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError, TxSettings};
 #[cfg(feature = "host")]
 pub use client::ClientError;
 #[cfg(feature = "host")]
