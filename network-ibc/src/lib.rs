@@ -19,6 +19,8 @@
 //! ```
 
 mod address;
+#[cfg(feature = "chain")]
+mod chain;
 #[cfg(feature = "host")]
 mod client;
 #[cfg(feature = "host")]
@@ -38,6 +40,8 @@ mod path;
 pub mod transfer;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+#[cfg(feature = "chain")]
+pub use chain::{ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError, TxSettings};
 #[cfg(feature = "host")]
 pub use client::ClientError;
 #[cfg(feature = "host")]
