@@ -111,5 +111,5 @@ fn led_by(mut set: ValidatorSet, proposer: &[u8]) -> ValidatorSet {
 
 fn hash(rpc: &Rpc, set: &ValidatorSet) -> Result<Hash, RpcError> {
     let set = validator::Set::try_from(set.clone());
-    Ok(set.map_err(|error| rpc.unexpected("validators", &error.to_string()))?.hash())
+    Ok(set.map_err(|error| rpc.unexpected("validators", &error.detail().to_string()))?.hash())
 }

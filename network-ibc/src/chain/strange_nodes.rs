@@ -1,1 +1,319 @@
 //! Nodes that answer what no node should.
+
+use std::{
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use super::{
+    ChainKey, RpcError, TxError, TxSettings,
+    rpc::{Rpc, RpcSettings},
+    submit::Submitter,
+};
+use crate::height::Height;
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_ANSWER: usize = 10_000;
+
+/// What is answered to whoever connects. It ends when this is dropped.
+struct Strange {
+    rpc: Rpc,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Strange {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Strange {
+    /// Writes the same to all, byte by byte if it is told to, and again if it is told to.
+    async fn raw(bytes: impl Into<Vec<u8>>, slow: bool, endless: bool) -> Self {
+        let bytes = Arc::new(bytes.into());
+        Self::serving(move |mut stream| {
+            let bytes = bytes.clone();
+            async move {
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.set_nodelay(true);
+                let step = if slow { 1 } else { bytes.len().max(1) };
+                for chunk in bytes.chunks(step) {
+                    if stream.write_all(chunk).await.is_err() {
+                        return;
+                    }
+                    if slow {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+                while endless && stream.write_all(&[b' '; 1_000]).await.is_ok() {}
+            }
+        })
+        .await
+    }
+
+    /// Answers each method with what `answer` says: a status and a body.
+    async fn answering(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
+        Self::serving(move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                let mut request = Vec::new();
+                let asked = loop {
+                    let Ok(1..) = stream.read_buf(&mut request).await else { return };
+                    let text = String::from_utf8_lossy(&request);
+                    let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+                    if let Ok(asked) = serde_json::from_str::<Value>(body) {
+                        break asked;
+                    }
+                };
+                let (status, body) = answer(asked["method"].as_str().unwrap());
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all((head + &body).as_bytes()).await;
+            }
+        })
+        .await
+    }
+
+    /// Answers each method with a result.
+    async fn with(result: impl Fn(&str) -> Value + Send + Sync + 'static) -> Self {
+        Self::answering(move |method| {
+            (200, json!({ "jsonrpc": "2.0", "id": 1, "result": result(method) }).to_string())
+        })
+        .await
+    }
+
+    async fn serving<F: Future<Output = ()> + Send + 'static>(
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let settings = RpcSettings { timeout: TIMEOUT, max_answer: MAX_ANSWER };
+        let rpc = Rpc::new(&url, &settings).unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
+        Self { rpc, task }
+    }
+
+    async fn status(&self) -> RpcError {
+        let began = Instant::now();
+        let error = self.rpc.status().await.unwrap_err();
+        assert!(began.elapsed() < TIMEOUT * 4, "it took {:?}", began.elapsed());
+        assert!(error.to_string().len() < 1_000, "the error is as long as the answer");
+        error
+    }
+}
+
+#[test]
+fn what_is_no_url_of_an_rpc_is_refused() {
+    let new = |url: &str| Rpc::new(url, &RpcSettings::default()).map(drop);
+    for url in
+        ["", "127.0.0.1:26657", "tcp://127.0.0.1:26657", "http://", "https://a/?b", "http:///a"]
+    {
+        assert!(matches!(new(url), Err(RpcError::Url { .. })), "{url}");
+    }
+    for url in ["http://127.0.0.1:26657", "https://rpc.example.org:443/hub/", "http://[::1]:1"] {
+        new(url).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let endless = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n";
+    let node = Strange::raw(endless, false, true).await;
+    assert!(matches!(node.status().await, RpcError::TooLarge { limit: MAX_ANSWER, .. }));
+    let long = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n";
+    let node = Strange::raw(long, false, true).await;
+    assert!(matches!(node.status().await, RpcError::TooLarge { .. }));
+    let node = Strange::raw("HTTP/1.1 200 OK\r\nX: ", false, true).await;
+    assert!(matches!(node.status().await, RpcError::Unreachable { .. }));
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_given_up() {
+    // No byte for long enough is too long in all.
+    let slow = [b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n".to_vec(), vec![b' '; 5_000]];
+    let node = Strange::raw(slow.concat(), true, false).await;
+    assert!(matches!(node.status().await, RpcError::Timeout { after: TIMEOUT, .. }));
+    let silent = Strange::serving(|stream| async move {
+        tokio::time::sleep(TIMEOUT * 10).await;
+        drop(stream);
+    });
+    assert!(matches!(silent.await.status().await, RpcError::Timeout { method: "status", .. }));
+}
+
+#[tokio::test]
+async fn what_is_no_rpc_is_told_apart() {
+    let node = Strange::raw("SSH-2.0-OpenSSH_9.9\r\n", false, false).await;
+    assert!(matches!(node.status().await, RpcError::Unreachable { .. }));
+    let node = Strange::raw("", false, false).await;
+    assert!(matches!(node.status().await, RpcError::Unreachable { .. }));
+    for status in [404, 429, 502] {
+        let node = Strange::answering(move |_| (status, "<html>".to_owned())).await;
+        let error = node.status().await;
+        assert!(matches!(error, RpcError::Status { status: said, .. } if said == status));
+        assert_eq!(error.may_pass(), status != 404);
+    }
+    for body in [
+        "<html>".to_owned(),
+        "[]".to_owned(),
+        "[".repeat(9_000),
+        r#"{"jsonrpc":"2.0","id":1}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":null}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"node_info":{}}}"#.to_owned(),
+    ] {
+        let node = Strange::answering(move |_| (200, body.clone())).await;
+        let error = node.status().await;
+        assert!(matches!(error, RpcError::Unexpected { .. }), "{error}");
+        assert!(!error.may_pass());
+    }
+}
+
+fn status(height: &str) -> Value {
+    json!({
+        "node_info": { "network": "chain-a", "version": "0.38.17" },
+        "sync_info": {
+            "latest_block_height": height,
+            "earliest_block_height": "1",
+            "catching_up": false,
+        },
+    })
+}
+
+#[tokio::test]
+async fn an_answer_to_something_else_is_none() {
+    for id in [json!(2), json!(null), json!(-1)] {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "result": status("7") }).to_string();
+        let node = Strange::answering(move |_| (200, body.clone())).await;
+        assert!(matches!(node.status().await, RpcError::Unexpected { .. }));
+    }
+    for height in ["-1", "18446744073709551616", "x", "1.5"] {
+        let node = Strange::with(move |_| status(height)).await;
+        assert!(matches!(node.status().await, RpcError::Unexpected { .. }), "{height}");
+    }
+    let error = json!({ "code": -32603, "message": "Internal error", "data": "x".repeat(9_000) });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "error": error }).to_string();
+    let node = Strange::answering(move |_| (500, body.clone())).await;
+    assert!(matches!(node.status().await, RpcError::Node { code: -32603, .. }));
+
+    let node = Strange::with(|method| match method {
+        "block_results" => json!({ "height": "8" }),
+        "tx" => json!({ "hash": "00", "height": "7", "tx_result": {} }),
+        "broadcast_tx_sync" => json!({ "code": 0, "hash": "00" }),
+        "commit" => json!({ "signed_header": { "header": null, "commit": null } }),
+        _ => json!({}),
+    })
+    .await;
+    let rpc = &node.rpc;
+    assert!(matches!(rpc.block_results(7).await, Err(RpcError::Unexpected { .. })));
+    assert!(matches!(rpc.tx(&[7; 32]).await, Err(RpcError::Unexpected { .. })));
+    assert!(matches!(rpc.broadcast(b"tx").await, Err(RpcError::Unexpected { .. })));
+    assert!(matches!(rpc.signed(7).await, Err(RpcError::Unexpected { .. })));
+}
+
+#[tokio::test]
+async fn a_proof_of_something_else_is_none() {
+    // An empty proof, as protobuf writes it, is no reason to refuse: the client is to judge.
+    let right = || {
+        json!({
+            "code": 0, "key": "a2V5", "value": "dmFsdWU=", "height": "7",
+            "proofOps": { "ops": [{ "type": "ics23:iavl", "data": "" }] },
+        })
+    };
+    let ask = async |answer: Value| {
+        let node = Strange::with(move |_| json!({ "response": answer })).await;
+        node.rpc.prove("key", Some(7)).await
+    };
+    assert_eq!(ask(right()).await.unwrap().height, 8);
+    for (part, wrong) in [
+        ("key", json!("b3RoZXI=")),
+        ("key", json!(null)),
+        ("key", json!("!")),
+        ("height", json!("8")),
+        ("height", json!(null)),
+        ("proofOps", json!(null)),
+        ("proofOps", json!({ "ops": [] })),
+        ("proofOps", json!({ "ops": [{ "type": "simple:v", "data": "" }] })),
+        ("proofOps", json!({ "ops": [{ "type": "ics23:iavl", "data": "/////w==" }] })),
+    ] {
+        let mut answer = right();
+        answer[part] = wrong.clone();
+        let asked = ask(answer).await;
+        assert!(matches!(asked, Err(RpcError::Unexpected { .. })), "{part} {wrong}: {asked:?}");
+    }
+    let answer = json!({ "response": { "code": 0, "height": "18446744073709551615", "key": "a2V5",
+        "proofOps": { "ops": [{ "type": "ics23:iavl", "data": "" }] } } });
+    let node = Strange::with(move |_| answer.clone()).await;
+    assert!(matches!(node.rpc.prove("key", None).await, Err(RpcError::Unexpected { .. })));
+    let answer = json!({ "response": { "code": 38, "codespace": "sdk", "log": "no" } });
+    let node = Strange::with(move |_| answer.clone()).await;
+    let asked = node.rpc.prove("key", None).await;
+    assert!(matches!(asked, Err(RpcError::Query { code: 38, .. })), "{asked:?}");
+}
+
+/// A header of height 9, as a node with one validator gave it; what it says of others is changed.
+const COMMIT: &str = r#"{"signed_header":{"header":{"version":{"block":"11"},
+    "chain_id":"chain-a","height":"9","time":"2026-11-23T10:35:52.077676648Z",
+    "last_block_id":{"hash":"","parts":{"total":0,"hash":""}},"last_commit_hash":"",
+    "data_hash":"","validators_hash":"00","next_validators_hash":"00","consensus_hash":"00",
+    "app_hash":"00","last_results_hash":"","evidence_hash":"","proposer_address":"00"},
+    "commit":{"height":"9","round":0,"block_id":{"hash":"","parts":{"total":0,"hash":""}},
+    "signatures":[]}}}"#;
+
+#[tokio::test]
+async fn validators_that_cannot_be_are_refused() {
+    let validator = |power: &str| {
+        json!({
+            "address": "064796CCE525A2CA3C06769E8F13DC85A910C4A3",
+            "pub_key": { "type": "tendermint/PubKeyEd25519",
+                "value": "mjPow+AMpGPyHaNM1hM6CaEe+G/oMRAqLMYnjRXPDX0=" },
+            "voting_power": power,
+            "proposer_priority": "0",
+        })
+    };
+    let largest = "9223372036854775807";
+    for (why, height, total, validators) in [
+        ("validators are others", "9", "1", vec![validator("1")]),
+        ("more than 512", "9", "513", vec![validator("1")]),
+        ("not as many as it says", "9", "2", vec![]),
+        ("not as many as it says", "9", "1", vec![validator("1"), validator("1")]),
+        ("of another height", "8", "1", vec![validator("1")]),
+        ("total voting power", "9", "2", vec![validator(largest), validator(largest)]),
+        ("negative power", "9", "1", vec![validator("-5")]),
+    ] {
+        let node = Strange::with(move |method| match method {
+            "commit" => serde_json::from_str(COMMIT).unwrap(),
+            _ => json!({ "block_height": height, "total": total, "validators": validators }),
+        })
+        .await;
+        let asked = node.rpc.header(9, Height::new(0, 8)).await;
+        let Err(RpcError::Unexpected { reason, .. }) = asked else { panic!("{why}: {asked:?}") };
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_none_does_not_hold_messages_up() {
+    let node = Strange::with(|_| json!({})).await;
+    let key = ChainKey::from_hex(&"07".repeat(32)).unwrap();
+    let submitter = Submitter::spawn(node.rpc.clone(), "chain-a", key, TxSettings::default());
+    let message = ibc_proto::google::protobuf::Any::default();
+    let fates = submitter.submit(vec![message.clone(), message]);
+    let fates = tokio::time::timeout(TIMEOUT * 10, fates).await.unwrap();
+    assert!(fates.iter().all(|fate| matches!(fate, Err(TxError::Node { .. }))), "{fates:?}");
+    assert_eq!(fates.len(), 2);
+}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ibc_proto::ibc::core::client::v1::MsgCreateClient;
 
 use super::{
-    middle::{Mode, Wire},
+    middle::{Middle, Mode, Verdict, Wire},
     *,
 };
 use crate::{
@@ -158,6 +158,38 @@ async fn a_node_may_pause_and_restart_while_it_is_listened_to() {
     heard.extend(more);
     assert_eq!(heard, created);
     drop(node.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn without_a_socket_the_same_is_heard() {
+    let node = Node::start();
+    let creator = Creator::new(&node);
+    let lowest = 4;
+    // It knows no WebSocket, and says that it has forgotten two blocks.
+    let middle = Middle::before(&node.rpc, move |method, asked| match method {
+        "block_results" if asked["params"]["height"] == "12" => {
+            let why = "height 12 is not available, lowest height is 13";
+            Verdict::Error(why.to_owned())
+        }
+        "status" => Verdict::Change(Box::new(move |result| {
+            result["sync_info"]["earliest_block_height"] = lowest.to_string().into();
+        })),
+        _ => Verdict::Pass,
+    })
+    .await;
+    let created = creator.create(15).await;
+    let mut events = ChainEvents::from(middle.rpc.clone(), 1);
+    let missed = events.next().await;
+    assert!(matches!(missed, Heard::Missed { from: 1, to: 3 }), "{missed:?}");
+    let mut heard = listen(&mut events, 4, 8).await;
+    let missed = events.next().await;
+    assert!(matches!(missed, Heard::Missed { from: 12, to: 12 }), "{missed:?}");
+    let (mut more, later) = tokio::join!(creator.create(15), listen(&mut events, 13, 90));
+    heard.extend(later);
+    more.extend(created);
+    more.retain(|height, _| *height >= lowest && *height != 12);
+    assert_eq!(heard, more);
 }
 
 #[tokio::test]

@@ -23,8 +23,12 @@ pub(super) enum Verdict {
     Pass,
     /// The node gets it, and nobody its answer.
     PassAndLose,
+    /// The node answers it, and its result is changed.
+    Change(Box<dyn Fn(&mut Value) + Send + Sync>),
     /// The node does not get it: this is the result.
     Answer(Value),
+    /// The node does not get it: it fails with this.
+    Error(String),
 }
 
 /// Passes requests on to a node, or does not.
@@ -70,9 +74,17 @@ async fn serve(mut stream: TcpStream, node: &Rpc, judge: &Judge) {
         Verdict::Answer(result) => {
             json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result }).to_string()
         }
-        Verdict::Pass | Verdict::PassAndLose => {
+        Verdict::Error(data) => {
+            let error = json!({ "code": -32603, "message": "Internal error", "data": data });
+            json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error }).to_string()
+        }
+        Verdict::Pass | Verdict::PassAndLose | Verdict::Change(_) => {
             let Ok((_, answer)) = node.http().post("any", body).await else { return };
-            String::from_utf8(answer.to_vec()).unwrap()
+            let mut answer: Value = serde_json::from_slice(&answer).unwrap();
+            if let Verdict::Change(change) = &verdict {
+                change(&mut answer["result"]);
+            }
+            answer.to_string()
         }
     };
     if matches!(verdict, Verdict::PassAndLose) {

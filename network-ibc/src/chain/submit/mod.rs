@@ -12,6 +12,7 @@ use tokio::{
 
 use self::{batch::Item, worker::Worker};
 use super::{
+    RpcError,
     answer::Event,
     key::ChainKey,
     rpc::Rpc,
@@ -56,7 +57,7 @@ impl Default for TxSettings {
 }
 
 /// Why a message was not executed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TxError {
     /// The chain refuses it.
@@ -111,6 +112,13 @@ pub enum TxError {
     NotIncluded {
         /// How often it was tried.
         tries: u32,
+    },
+    /// The node does not answer as one should, so nothing was sent.
+    #[error("the node of the chain is of no use for transactions: take another one")]
+    Node {
+        /// What is wrong with it.
+        #[source]
+        source: RpcError,
     },
     /// The submitter was dropped before the fate of the message was known.
     #[error("what became of the message is not known: the submitter has ended")]

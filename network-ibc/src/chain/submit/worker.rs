@@ -148,9 +148,12 @@ impl Worker {
             batch.fail_all(&TxError::NotIncluded { tries: std::mem::take(sendings) });
             return Next::Done;
         }
-        let Some(account) = self.account().await else {
-            batch.fail_all(&TxError::NoAccount { address });
-            return Next::Done;
+        let account = match self.account().await {
+            Ok(account) => account,
+            Err(error) => {
+                batch.fail_all(&error);
+                return Next::Done;
+            }
         };
         let used = match self.try_out(&batch, account).await {
             Ok(used) => used,
@@ -166,7 +169,13 @@ impl Worker {
         }
         let gas = (used.saturating_mul(self.gas_percent) / 100).min(max_gas);
 
-        let after = self.height().await;
+        let after = match patiently(|| self.rpc.status()).await {
+            Ok(status) => status.height,
+            Err(source) => {
+                batch.fail_all(&TxError::Node { source });
+                return Next::Done;
+            }
+        };
         let until = after.saturating_add(self.settings.timeout_blocks.max(1));
         let terms = Terms {
             chain: &self.chain,
@@ -255,13 +264,16 @@ impl Worker {
         }
     }
 
-    /// The account; `None` if the chain does not know it.
-    async fn account(&mut self) -> Option<Account> {
-        if self.account.is_none() {
-            let (rpc, address) = (&self.rpc, &self.address);
-            self.account = patiently(|| rpc.account(address)).await.ok().flatten();
+    async fn account(&mut self) -> Result<Account, TxError> {
+        if let Some(account) = self.account {
+            return Ok(account);
         }
-        self.account
+        let (rpc, address) = (&self.rpc, &self.address);
+        let found = patiently(|| rpc.account(address)).await;
+        let found = found.map_err(|source| TxError::Node { source })?;
+        let found = found.ok_or_else(|| TxError::NoAccount { address: address.clone() })?;
+        self.account = Some(found);
+        Ok(found)
     }
 
     async fn max_gas(&mut self) -> u64 {
@@ -273,11 +285,6 @@ impl Worker {
             self.max_gas = Some(block.map_or(limit, |block| block.min(limit)));
         }
         self.max_gas.unwrap_or(limit)
-    }
-
-    async fn height(&self) -> u64 {
-        let status = patiently(|| self.rpc.status()).await;
-        status.map_or(0, |status| status.height)
     }
 
     /// Tries a batch, and says how much gas it used.
@@ -400,7 +407,8 @@ fn of_rpc(error: RpcError) -> (Fault, TxError) {
         RpcError::Query { codespace, code, log, .. } => {
             (Fault::of(&codespace, code, &log), refused(codespace, code, &log))
         }
-        other => (Fault::Other, refused(String::new(), 0, &other.to_string())),
+        // The node says no to what it is given, for example because it is too much.
+        source => (Fault::Other, TxError::Node { source }),
     }
 }
 
