@@ -8,7 +8,7 @@
 //!
 //! Nothing here judges what the chain says: proofs and headers go to the host's client of it.
 
-#![allow(dead_code, reason = "the host's relayer to chains is what uses it")]
+#![allow(dead_code, reason = "not all of it is used yet")]
 
 mod answer;
 mod error;
@@ -29,7 +29,11 @@ mod submit;
 mod tx;
 
 pub use error::RpcError;
+pub(crate) use event::{IbcEvent, Step};
+pub(crate) use events::{ChainEvents, Heard};
 pub use key::{ChainKey, ChainKeyError};
+pub(crate) use rpc::Rpc;
 pub use rpc::RpcSettings;
+pub(crate) use submit::{Fate, Submitter};
 pub use submit::{TxError, TxSettings};
 pub use tx::GasPrice;

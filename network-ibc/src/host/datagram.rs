@@ -157,6 +157,7 @@ impl Kind {
                     below,
                     proof: prove(&key)?,
                     proof_height: at,
+                    signer: String::new(),
                 }))
             }
             Self::TimedOut(packet) => {
@@ -235,7 +236,7 @@ pub(super) fn unreceived(
     })
 }
 
-fn connection_message(
+pub(super) fn connection_message(
     id: &ConnectionId,
     connection: &Connection,
     proof: Vec<u8>,
@@ -280,7 +281,7 @@ fn connection_message(
 }
 
 #[expect(deprecated, reason = "fields that have to be empty")]
-fn channel_message(
+pub(super) fn channel_message(
     port: &PortId,
     id: &ChannelId,
     channel: Channel,

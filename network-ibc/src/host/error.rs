@@ -92,6 +92,14 @@ pub enum HopError {
     /// This host cannot.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The node of a chain does not do what it should.
+    #[cfg(feature = "chain")]
+    #[error("the chain's node does not help")]
+    Rpc(#[from] crate::RpcError),
+    /// The chain does not execute what is to be made there.
+    #[cfg(feature = "chain")]
+    #[error("the chain does not do its part of the hop")]
+    Tx(#[from] crate::TxError),
     /// What the other host says is not what a host says.
     #[error("what answers there is no host that this one understands: {reason}")]
     Peer {

@@ -4,6 +4,8 @@ mod acknowledgement;
 mod actor;
 mod backend;
 mod builder;
+#[cfg(feature = "chain")]
+mod chain;
 mod channel;
 mod datagram;
 mod error;
@@ -23,6 +25,8 @@ use std::{
 };
 
 pub use builder::HostBuilder;
+#[cfg(feature = "chain")]
+pub use chain::ChainConfig;
 pub use error::{HopError, HostError};
 pub use module::{Context, Module, ModuleChannel};
 use network_core::{Endpoint, EndpointError, ListenError, Port, Refusal};
