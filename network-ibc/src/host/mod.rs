@@ -12,6 +12,8 @@ mod peer;
 mod service;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traces;
 mod way;
 mod wire;
 

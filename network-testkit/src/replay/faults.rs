@@ -6,7 +6,7 @@ use network_core::{
 };
 
 use super::{
-    backend::Thrown,
+    backend::{Meant, Thrown},
     event::{Fault, Kind},
     world::{Stop, World},
 };
@@ -101,6 +101,9 @@ pub(super) fn of_revoke(error: &RevokeError) -> Stop {
 fn of_backend(source: &BackendError) -> Fault {
     if let Some(Thrown(text)) = source.downcast_ref() {
         return Fault::new(Kind::Thrown, text.clone());
+    }
+    if let Some(Meant(fault)) = source.downcast_ref() {
+        return fault.clone();
     }
     let malformed = source.downcast_ref::<EndpointError>().is_some();
     let kind = if malformed { Kind::BadEndpoint } else { Kind::Other };
