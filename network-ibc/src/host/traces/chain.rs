@@ -4,6 +4,8 @@
 //! and relays it, as a chain would that has gone that far, or one that is wrong. What it hears goes
 //! through an engine of its own, so that all of it was proved.
 
+mod hears;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,8 +21,7 @@ use ibc_proto::{
         connection::v1::{Counterparty as ConnectionCounterparty, MsgConnectionOpenInit},
     },
 };
-use network_testkit::replay::{End, Hears, Packet as Told, Says, Setting, Told as Tell};
-use prost::Message as _;
+use network_testkit::replay::{End, Packet as Told, Says, Setting, Told as Tell};
 
 use crate::{
     EngineError, LedgerKey,
@@ -33,7 +34,7 @@ use crate::{
     height::{Height, Timestamp},
     host::{
         datagram::Kind,
-        wire::{Batch, Client, Code, Known, Outcome, Outcomes, Say, What},
+        wire::{Batch, Client, Code, Known, Outcome, Outcomes},
     },
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
     ledger::{Ledger, Trust},
@@ -230,6 +231,12 @@ impl Chain {
         self.headed(messages)
     }
 
+    /// Relays a message that nothing is to prove.
+    fn unproved(&mut self, message: &Message) -> Batch {
+        self.ledger.commit(now()).unwrap();
+        self.headed(vec![message.write()])
+    }
+
     /// Puts before messages what they are proved by.
     fn headed(&self, messages: Vec<Any>) -> Batch {
         let height = self.ledger.latest().unwrap().height;
@@ -281,34 +288,34 @@ impl Chain {
 
     /// What it has to relay so as to say something; `None` if that is nothing.
     pub(super) fn says(&mut self, says: &Says) -> Result<Option<Batch>, String> {
+        if self.hops.is_empty() {
+            return Err("there is no hop".to_owned());
+        }
         let kinds = match says {
             Says::OpenInit { near, far_port, hops, ordered, version } => {
-                let message = Message::ChannelOpenInit(MsgChannelOpenInit {
+                let counterparty =
+                    Counterparty { port_id: far_port.clone(), channel_id: String::new() };
+                let message = MsgChannelOpenInit {
                     port_id: near.port.clone(),
                     channel: Some(raw::Channel {
                         state: raw::State::Init as i32,
                         ordering: raw_order(order(*ordered)),
-                        counterparty: Some(Counterparty {
-                            port_id: far_port.clone(),
-                            channel_id: String::new(),
-                        }),
+                        counterparty: Some(counterparty),
                         connection_hops: hops.clone(),
                         version: version.clone(),
                         upgrade_sequence: 0,
                     }),
                     signer: String::new(),
-                });
-                self.ledger.commit(now()).map_err(|error| error.to_string())?;
-                return Ok(Some(self.headed(vec![message.write()])));
+                };
+                return Ok(Some(self.unproved(&Message::ChannelOpenInit(message))));
             }
             Says::CloseInit { near } => {
-                let message = Message::ChannelCloseInit(MsgChannelCloseInit {
+                let message = MsgChannelCloseInit {
                     port_id: near.port.clone(),
                     channel_id: near.channel.clone(),
                     signer: String::new(),
-                });
-                self.ledger.commit(now()).map_err(|error| error.to_string())?;
-                return Ok(Some(self.headed(vec![message.write()])));
+                };
+                return Ok(Some(self.unproved(&Message::ChannelCloseInit(message))));
             }
             Says::OpenTry { near, far, hops, ordered, version } => {
                 return self.begins(near, far, hops, *ordered, version).map(Some);
@@ -451,124 +458,6 @@ impl Chain {
             source == place.source && sequence == place.sequence
         });
         self.again.extend(packet.map(|packet| Kind::acknowledgement(packet, ack)));
-    }
-
-    /// Handles what the host relays.
-    pub(super) fn hears(&mut self, batch: &[u8]) -> Outcomes {
-        let Ok(Say { what: Some(What::Batch(batch)) }) = Say::decode(batch) else {
-            (self.tell)(Hears::Nonsense("no batch".to_owned()));
-            return Outcomes::default();
-        };
-        let outcomes = batch.messages.iter().map(|message| self.hears_one(message)).collect();
-        for rejected in batch.rejected {
-            self.rejected.insert(rejected.channel.clone());
-            let why = format!("{} {}", rejected.reason, rejected.text);
-            (self.tell)(Hears::Rejected { channel: rejected.channel, why });
-        }
-        Outcomes { outcomes, known: Some(self.knows()) }
-    }
-
-    fn hears_one(&mut self, message: &Any) -> Outcome {
-        let outcome = Message::read(message).and_then(|message| {
-            let heard = self.heard(&message);
-            let event = self.deliver(message)?;
-            Ok((heard, event))
-        });
-        match outcome {
-            Ok((heard, event)) => {
-                if let Some(heard) = heard.or_else(|| self.happened(event)) {
-                    (self.tell)(heard);
-                }
-                Outcome::default()
-            }
-            Err(error) => {
-                // It has closed the channel itself.
-                if !matches!(error, EngineError::State { .. }) {
-                    (self.tell)(Hears::Nonsense(format!("{}: {error}", message.type_url)));
-                }
-                Outcome { code: Code::Refused.into(), text: error.to_string() }
-            }
-        }
-    }
-
-    /// What a message says that is known from it alone, once it is proved.
-    fn heard(&mut self, message: &Message) -> Option<Hears> {
-        match message {
-            Message::ChannelOpenAck(ack) => {
-                let far = End { port: ack.port_id.clone(), channel: ack.channel_id.clone() };
-                let channel = self.channel(&names(&far))?;
-                let near = End {
-                    port: channel.counterparty_port.to_string(),
-                    channel: ack.counterparty_channel_id.clone(),
-                };
-                if self.ends.get(&near) != Some(&far) {
-                    return Some(Hears::Nonsense(format!("the host calls it {}", near.channel)));
-                }
-                Some(Hears::OpenTry {
-                    near,
-                    far,
-                    hop: self.hop_of(&channel.hop)?,
-                    ordered: channel.order == Order::Ordered,
-                    version: ack.counterparty_version.clone(),
-                })
-            }
-            Message::RecvPacket(receive) => {
-                let packet = receive.packet.clone()?;
-                let height = Height::from(receive.proof_height?);
-                let client = self.client.clone()?;
-                let mut stage = Stage::new(&self.ledger);
-                let sent = self.engine.timestamp_at(&mut stage, &client, height).ok()?;
-                let left = packet.timeout_timestamp.saturating_sub(sent.as_nanos());
-                // The host has given it the time from a moment before its block.
-                let timeout = Duration::from_secs(left.div_ceil(1_000_000_000));
-                let end = |port: &str, channel: &str| End {
-                    port: port.to_owned(),
-                    channel: channel.to_owned(),
-                };
-                let told = Told {
-                    source: end(&packet.source_port, &packet.source_channel),
-                    destination: end(&packet.destination_port, &packet.destination_channel),
-                    sequence: packet.sequence,
-                    data: packet.data,
-                };
-                self.packets
-                    .push(self::sent(&told, Timestamp::from_nanos(packet.timeout_timestamp)));
-                Some(Hears::Packet(told, timeout))
-            }
-            _ => None,
-        }
-    }
-
-    /// What has come of a message.
-    fn happened(&mut self, event: Event) -> Option<Hears> {
-        match event {
-            Event::ChannelAttempt(attempt) => {
-                let ChannelAttempt { port, order, hop, counterparty_port, version, .. } = &attempt;
-                let heard = Hears::OpenInit {
-                    near_port: counterparty_port.to_string(),
-                    far_port: port.to_string(),
-                    hop: self.hop_of(hop)?,
-                    ordered: *order == Order::Ordered,
-                    version: version.clone(),
-                };
-                self.attempts.push(attempt);
-                Some(heard)
-            }
-            Event::Acknowledged { packet, acknowledgement } => {
-                Some(Hears::Ack(told(&packet), acknowledgement.to_vec()))
-            }
-            Event::ChannelClosed { port, channel } => {
-                let closed = self.channel(&(port, channel))?;
-                let near = end(&closed.counterparty_port, &closed.counterparty?);
-                Some(Hears::Close { near })
-            }
-            _ => None,
-        }
-    }
-
-    /// The host's name of a hop.
-    fn hop_of(&self, hop: &ConnectionId) -> Option<String> {
-        self.hops.iter().find(|(_, own)| *own == hop).map(|(name, _)| name.clone())
     }
 }
 
