@@ -290,3 +290,52 @@ fn a_late_ack_is_heard() {
     );
     is_by(&json, &["D07", "D08", "D28"]);
 }
+
+#[test]
+fn a_channel_that_was_dialed_is_closed_with_its_port() {
+    let mut json = until("ibc/send", 8);
+    let returned =
+        serde_json::json!({"ev": "ret", "step": "8", "op": "revoke", "val": "undefined"});
+    add(&mut json, serde_json::json!({"op": "revoke", "port": "a"}), &[returned]);
+    is_by(&json, &["D06"]);
+}
+
+#[test]
+fn an_empty_record_is_not_sent() {
+    let mut json = until("ibc/send", 8);
+    let send = serde_json::json!({"op": "send", "conn": "c", "data": "", "nowait": true});
+    add(&mut json, send, &[]);
+    let packet = "{packet: {data: \"\", destination_channel: \"channel-9\", \
+        destination_port: \"far\", source_channel: \"channel-5\", source_port: \"me\"}, \
+        relativeTimeoutNs: 3600000000000n}";
+    let down = serde_json::json!({"ev": "cb", "who": "ibc", "m": "downcall",
+        "args": ["\"sendPacket\"", packet]});
+    add(&mut json, serde_json::json!({"op": "settle"}), &[down]);
+    let mut lost = json.clone();
+    json["trace"].as_array_mut().unwrap().push(serde_json::json!({"step": "end",
+        "order": "total", "events": [{"ev": "pending", "step": "8", "op": "send"}]}));
+    is_by(&json, &["N22"]);
+    // A send that the trace does not end.
+    lost["steps"][7]["data"] = "x".into();
+    assert!(!replayed(&lost.to_string()).passed());
+}
+
+#[test]
+fn that_nobody_listens_is_told_to_the_chain() {
+    let mut json = until("ibc/inbound", 6);
+    let tried = until("ibc/inbound", 8)["steps"][6].clone();
+    add(
+        &mut json,
+        tried,
+        &[serde_json::json!({"ev": "err", "step": "6", "op": "bridge",
+        "name": "Error", "msg": "No listeners for /ibc-port/me"})],
+    );
+    is_by(&json, &["D31"]);
+}
+
+#[test]
+fn channels_that_no_host_can_number_so_are_not_applicable() {
+    let line = lines().find(|line| line.contains("\"ibc/connect-two-pending\"")).unwrap();
+    let line = line.replace("channel-6", "channel-4");
+    assert!(matches!(replayed(&line), Verdict::NotApplicable(_)));
+}

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use data_encoding::BASE64;
+use network_ibc::IbcEndpoint;
 use serde_json::Value;
 
 use super::{
@@ -14,28 +15,73 @@ use super::{
     world::{Stop, World, fault},
 };
 
-/// How many hops and channels a scenario may begin with.
+/// How far apart the numbers of hops may be.
 const MOST: u64 = 64;
 
 impl Setting {
     /// What the steps take for granted: the hops that they name, and the name of the first channel.
-    pub(super) fn of(steps: &[Step]) -> Self {
+    ///
+    /// # Errors
+    /// No host can begin so; says why.
+    pub(super) fn of(steps: &[Step]) -> Result<Self, String> {
         let mut hops: Vec<u64> = Vec::new();
         for value in steps.iter().flat_map(|step| step.fields.values()) {
             named_hops(value, &mut hops);
         }
-        let bridges = steps.iter().filter(|step| step.op == "bridge");
-        let first = bridges.filter_map(|step| step.fields.get("event")?.get("channelID")?.as_str());
-        let next_channel = first.filter_map(|name| numbered(name, "channel-")).next();
         hops.sort_unstable();
         hops.dedup();
-        Self { hops, next_channel: next_channel.unwrap_or_default() }
+        if let (Some(first), Some(last)) = (hops.first(), hops.last())
+            && last - first > MOST
+        {
+            return Err("hops whose numbers are far apart".to_owned());
+        }
+        let next_channel = next_channel(&channels(steps)).ok_or_else(|| {
+            "channels in another order: a host numbers them as they begin".to_owned()
+        })?;
+        Ok(Self { hops, next_channel })
     }
+}
 
-    fn is_too_much(&self) -> bool {
-        let span = |first: &u64| self.hops.last().map_or(0, |last| last - first);
-        self.hops.first().map_or(0, span) > MOST
+/// The numbers of the channels in the order in which they begin, as far as they are told.
+fn channels(steps: &[Step]) -> Vec<Option<u64>> {
+    let mut begun: Vec<Option<u64>> = Vec::new();
+    // Channels that the host has begun, and to which ports.
+    let mut dialed: Vec<(usize, String)> = Vec::new();
+    for step in steps {
+        if step.op == "connect" {
+            let to = step.fields.get("to").and_then(Value::as_str);
+            let to = to.and_then(|to| IbcEndpoint::parse(to).ok());
+            if let Some(remote) = to.as_ref().and_then(|to| to.remote().ok()) {
+                dialed.push((begun.len(), remote.port.to_string()));
+                begun.push(None);
+            }
+        }
+        let Some(event) = step.fields.get("event").filter(|_| step.op == "bridge") else {
+            continue;
+        };
+        let kind = event.get("event").and_then(Value::as_str);
+        let number = event.get("channelID").and_then(Value::as_str);
+        let number = number.and_then(|name| numbered(name, "channel-"));
+        if kind == Some("channelOpenTry") && !begun.contains(&number) {
+            begun.push(number);
+        }
+        if kind == Some("channelOpenAck") && !begun.contains(&number) {
+            let port = event.get("counterparty").and_then(|end| end.get("port_id")?.as_str());
+            let oldest = dialed.iter().position(|(_, to)| Some(to.as_str()) == port);
+            if let Some((at, _)) = oldest.map(|oldest| dialed.remove(oldest)) {
+                begun[at] = number;
+            }
+        }
     }
+    begun
+}
+
+/// The number of the first, if they are numbered as they begin.
+fn next_channel(begun: &[Option<u64>]) -> Option<u64> {
+    let told = begun.iter().enumerate().filter_map(|(at, number)| Some((at as u64, (*number)?)));
+    let mut first = told.map(|(at, number)| number.checked_sub(at));
+    let Some(next) = first.next() else { return Some(0) };
+    if first.all(|other| other == next) { next } else { None }
 }
 
 fn named_hops(value: &Value, hops: &mut Vec<u64>) {
@@ -76,10 +122,7 @@ pub(super) async fn start(world: &Arc<World>, name: &str, step: &Step) -> Result
         let reason = format!("a chain that takes its time at {method}: a host does that itself");
         return Err(Stop::Inapplicable(reason));
     }
-    let mut setting = world.setting.clone();
-    if setting.is_too_much() {
-        return Err(Stop::Inapplicable("hops that are many".to_owned()));
-    }
+    let mut setting = world.setting.clone().map_err(Stop::Inapplicable)?;
     if fail.contains_key("startChannelOpenInit") {
         setting.hops.clear();
     }
@@ -95,6 +138,10 @@ pub(super) async fn start(world: &Arc<World>, name: &str, step: &Step) -> Result
 
 /// An event of the bridge.
 pub(super) async fn event(world: &Arc<World>, ibc: &Ibc, event: &Value) -> Result<Js, Stop> {
+    if event.get("event").and_then(Value::as_str) == Some("timeoutPacket") {
+        let reason = "a timeout is proved when its time has passed, and here none passes";
+        return Err(Stop::Inapplicable(reason.to_owned()));
+    }
     let says = read(event).ok_or_else(|| Stop::Inapplicable(format!("unknown event {event}")))?;
     if let Says::OpenTry { far, .. } = &says
         && event.get("asyncVersions").and_then(Value::as_bool) == Some(true)
@@ -246,4 +293,24 @@ fn with<const N: usize>(to: Js, fields: [(&str, Js); N]) -> Js {
 
 fn base64(octets: &[u8]) -> Js {
     Js::Text(BASE64.encode(octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_numbered_as_they_begin() {
+        for (begun, next) in [
+            (&[][..], Some(0)),
+            (&[None, None], Some(0)),
+            (&[Some(5), None, Some(7)], Some(5)),
+            (&[None, Some(1)], Some(0)),
+            (&[Some(6), Some(5)], None),
+            (&[Some(5), Some(9)], None),
+            (&[None, Some(0)], None),
+        ] {
+            assert_eq!(next_channel(begun), next, "{begun:?}");
+        }
+    }
 }

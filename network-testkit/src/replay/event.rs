@@ -104,6 +104,8 @@ pub(super) enum Kind {
     BadEndpoint,
     /// The attempt was accepted or given up before.
     AttemptOver,
+    /// A record is empty, over something that has no empty ones.
+    Empty,
     /// A record is too long.
     TooLarge,
     /// An ack is too long.

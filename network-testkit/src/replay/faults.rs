@@ -76,6 +76,7 @@ fn of_rejection(world: &World, reason: &Rejection) -> Stop {
 pub(super) fn of_send(error: &SendError) -> Stop {
     let kind = match error {
         SendError::TooLarge { .. } => Kind::TooLarge,
+        SendError::Empty => Kind::Empty,
         SendError::Closed { .. } => Kind::Closed,
         SendError::AckLost { delivery, .. } => {
             return Fault::new(Kind::AckLost, delivery.to_string()).into();

@@ -44,7 +44,7 @@ pub(super) fn fault(kind: Kind, text: impl std::fmt::Display) -> Stop {
 pub(super) struct World {
     pub(super) addresses: Addresses,
     /// How things stand at the beginning, and who makes hosts of IBC.
-    pub(super) setting: Setting,
+    pub(super) setting: Result<Setting, String>,
     pub(super) chains: Option<Arc<dyn Chains>>,
     state: Mutex<State>,
     changed: Notify,
@@ -111,7 +111,7 @@ impl std::fmt::Debug for World {
 impl World {
     pub(super) fn new(
         addresses: Addresses,
-        setting: Setting,
+        setting: Result<Setting, String>,
         chains: Option<Arc<dyn Chains>>,
     ) -> Arc<Self> {
         let (state, changed) = (Mutex::default(), Notify::new());

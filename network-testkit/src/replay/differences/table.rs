@@ -53,7 +53,8 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: "A revoke closes every connection of the port, dialed and accepted.",
         why: "The port is what a connection belongs to.",
         check: "Our `on_close` at the revoke, with the reason that the port was revoked, and \
-            later acks. Checked: both ends are told, and sends fail.",
+            later acks; over IBC, that the chain hears of it. Checked: both ends are told, and \
+            sends fail.",
     },
     Difference {
         code: "D07",
@@ -256,8 +257,8 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: "The chain is told: the channel's opening is refused, or the channel is closed if \
             its port was revoked after it was accepted.",
         why: "The other side waits otherwise.",
-        check: "That the chain hears of it, and, before a revoke, our `on_accept`. Checked: the \
-            refusal or the close of that channel.",
+        check: "That the chain hears of it, and, before a revoke, our `on_accept`; the error of a \
+            try where nobody listens. Checked: the refusal or the close of that channel.",
     },
     Difference {
         code: "D32",
@@ -459,5 +460,12 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: "A host numbers its packets itself.",
         why: "It is the chain.",
         check: "When the send returns: in the trace as the number comes. Checked: the same ack.",
+    },
+    Difference {
+        code: "N22",
+        original: "An empty record is an empty packet.",
+        ours: "Over IBC it is refused: `SendError::Empty`.",
+        why: "Chains take no packet without data (ICS-04, ibc-go).",
+        check: "That `sendPacket`, and what becomes of it. Checked: the error.",
     },
 ];

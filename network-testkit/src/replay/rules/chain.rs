@@ -1,4 +1,4 @@
-//! The family `ibc`: D07, D27 to D31, N16 to N21, and N04 for a close that the chain hears of.
+//! The family `ibc`: D07, D27 to D31, N16 to N22, D06 and N04 for a close that the chain hears of.
 //!
 //! Each rule knows every event that the original has at such a place, with all of its arguments,
 //! and takes them all or none.
@@ -158,6 +158,12 @@ fn bridged(left: &mut Left<'_>, ends: &Ends) {
             if theirs.kind == Kind::Denied && was_taken(left, &ends.step, &event) =>
         {
             left.excuse(ends, "N19");
+        }
+        // D31: nobody listens, and the other side is told so.
+        (End::Fault(theirs), End::Value(_))
+            if theirs.kind == Kind::NotListening && kind_of(&event) == "channelOpenTry" =>
+        {
+            opening::nobody(left, ends, &event);
         }
         // D28: nobody waits for the ack.
         (End::Fault(theirs), End::Value(_))

@@ -176,8 +176,46 @@ pub(super) fn before_any_chain(left: &mut Left<'_>) {
     }
 }
 
+/// D31: the other side is told that nobody listens, and nothing else happens.
+pub(super) fn nobody(left: &mut Left<'_>, ends: &Ends, event: &Value) {
+    let part = ends.our_part;
+    let Some(tried) = Opening::tried(event) else { return };
+    let calls: Vec<_> =
+        left.parts[part].ours.iter().filter(|event| event.is_call()).cloned().collect();
+    if let [told] = &calls[..]
+        && is_down(told, "rejected")
+    {
+        declined(left, part, &tried);
+        left.excuse(ends, "D31");
+    }
+}
+
+/// D06: the original's revoke closes nothing that its port has dialed.
+fn revoked_dialed(left: &mut Left<'_>, part: usize) {
+    let Some(who) = ibc(left) else { return };
+    let part_of = &left.parts[part];
+    let revokes = |event: &Event| matches!(event, Event::Returned { op, .. } if op == "revoke");
+    if !part_of.theirs.iter().any(revokes)
+        || part_of.theirs.iter().any(|event| event.calls("onClose"))
+    {
+        return;
+    }
+    let closed = part_of.ours.iter().filter_map(|event| match event {
+        Event::Call { method, args, .. } if method == "onClose" => match &args[..] {
+            [half, reason, ..] if reason == "\"Revoked\"" => told::closed(&who, half),
+            _ => None,
+        },
+        _ => None,
+    });
+    let closed: Vec<_> = closed.collect();
+    for event in closed {
+        swap(left, "D06", &[], &[(part, event)]);
+    }
+}
+
 /// N04: the other end of a channel hears of a close for itself.
 pub(super) fn told_later(left: &mut Left<'_>, part: usize) {
+    revoked_dialed(left, part);
     let closes: Vec<_> = left.missing.iter().filter(|item| item.part == part).cloned().collect();
     for item in closes.into_iter().filter(|item| is_down(&item.event, "startChannelCloseInit")) {
         let theirs = &left.parts[part].theirs;

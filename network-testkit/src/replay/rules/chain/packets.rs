@@ -1,4 +1,4 @@
-//! Packets and their acknowledgements: D07, D28, D29, N17, N21.
+//! Packets and their acknowledgements: D07, D28, D29, N17, N21, N22.
 
 use serde_json::Value;
 
@@ -82,6 +82,15 @@ pub(super) fn sends(left: &mut Left<'_>, ends: &Ends) {
                 && ends.their_part == ends.our_part =>
         {
             left.excuse(ends, "D07");
+        }
+        // N22: nothing is sent.
+        (theirs, End::Fault(ours)) if ours.kind == Kind::Empty => {
+            let returned = !matches!(theirs, End::Fault(_));
+            let asked = ibc(left).and_then(|who| sent(left, &who, &ends.step));
+            let Some(asked) = asked.filter(|_| returned) else { return };
+            if swap(left, "N22", &[(ends.our_part, asked)], &[]) {
+                left.excuse(ends, "N22");
+            }
         }
         // N21: nobody waits for a number.
         (End::Value(theirs), End::Value(ours))

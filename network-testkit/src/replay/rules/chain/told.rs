@@ -189,6 +189,15 @@ pub(super) fn received(event: &Value) -> Option<String> {
     Some(format!("{{{}}}", fields.join(", ")))
 }
 
+/// That the channel of a half is closed.
+pub(super) fn closed(who: &str, half: &str) -> Option<Event> {
+    let local = half.strip_prefix("conn(")?.split('>').next()?;
+    let near = IbcEndpoint::parse(local).ok()?;
+    let channel = near.channel.as_ref()?.id.as_ref()?;
+    let ends = [("source_channel", channel.as_str()), ("source_port", near.port.as_str())];
+    Some(down(who, "startChannelCloseInit", format!("{{packet: {}}}", packet(ends))))
+}
+
 /// That a send goes down.
 pub(super) fn sent(left: &Left<'_>, who: &str, step: &str) -> Option<Event> {
     let connection = left.connection_of(step)?;
