@@ -4,7 +4,9 @@
 
 mod mutants;
 
-use mutants::{Mutant, dropped, reasoned, returned, swapped};
+use mutants::{
+    Mutant, altered, doubled, dropped, ended_otherwise, late, reasoned, returned, swapped,
+};
 use network_testkit::replay::{Scenario, Verdict};
 use serde_json::Value;
 
@@ -36,6 +38,7 @@ fn survivors(mutate: impl Fn(&Value) -> Vec<Mutant>) -> (usize, Vec<String>) {
 #[track_caller]
 fn none_survives(mutate: impl Fn(&Value) -> Vec<Mutant>) {
     let (tried, survived) = survivors(mutate);
+    println!("{tried} changed traces");
     assert!(tried > 100, "{tried} mutants");
     assert!(survived.is_empty(), "{} of {tried} pass:\n{}", survived.len(), survived.join("\n"));
 }
@@ -58,4 +61,24 @@ fn a_reason_that_is_changed_fails() {
 #[test]
 fn a_value_that_is_changed_fails() {
     none_survives(returned);
+}
+
+#[test]
+fn an_argument_that_is_changed_fails() {
+    none_survives(altered);
+}
+
+#[test]
+fn a_callback_that_is_told_twice_fails() {
+    none_survives(doubled);
+}
+
+#[test]
+fn an_event_that_is_told_late_fails() {
+    none_survives(late);
+}
+
+#[test]
+fn a_call_that_ends_otherwise_fails() {
+    none_survives(ended_otherwise);
 }

@@ -7,6 +7,7 @@
 mod chain;
 mod closing;
 mod connecting;
+mod form;
 mod listening;
 mod naming;
 mod order;
@@ -19,6 +20,7 @@ use super::{left::Left, scenario::Scenario};
 
 /// Lets every rule take what it is about, until none takes more.
 pub(super) fn apply(left: &mut Left<'_>) {
+    form::check(left);
     original::check(left);
     chain::check(left);
     order::check(left);

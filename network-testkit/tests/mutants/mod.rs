@@ -29,6 +29,11 @@ fn name(event: &Value) -> String {
     event.to_string()
 }
 
+/// Whether an event is not about a step inside of a handler.
+fn of_a_step(event: &Value) -> bool {
+    !event["step"].as_str().is_some_and(|step| step.contains('#'))
+}
+
 fn callback(event: &Value) -> bool {
     event["ev"] == "cb"
 }
@@ -144,12 +149,13 @@ pub fn late(json: &Value) -> Vec<Mutant> {
         json["trace"][at + 1]["events"].as_array_mut()?.insert(0, event);
         Some(Mutant { what, json })
     };
-    places(json, |_| true).into_iter().filter_map(later).collect()
+    // A step inside a handler ends whenever the handler comes to it.
+    places(json, of_a_step).into_iter().filter_map(later).collect()
 }
 
 /// A call that fails instead of returning, and one that returns instead of failing.
 pub fn ended_otherwise(json: &Value) -> Vec<Mutant> {
-    let ends = |event: &Value| event["ev"] == "ret" || event["ev"] == "err";
+    let ends = |event: &Value| (event["ev"] == "ret" || event["ev"] == "err") && of_a_step(event);
     let change = |(at, place): (usize, usize)| {
         let mut json = json.clone();
         let event = json["trace"][at]["events"][place].as_object_mut().unwrap();
