@@ -19,6 +19,8 @@
 //! ```
 
 mod address;
+#[cfg(feature = "chain")]
+mod chain;
 #[cfg(feature = "host")]
 mod client;
 #[cfg(feature = "host")]
@@ -34,8 +36,12 @@ mod interchain;
 mod ledger;
 #[cfg(feature = "host")]
 mod path;
+#[cfg(feature = "host")]
+pub mod transfer;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
+#[cfg(feature = "chain")]
+pub use chain::{ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError, TxSettings};
 #[cfg(feature = "host")]
 pub use client::ClientError;
 #[cfg(feature = "host")]
@@ -44,7 +50,7 @@ pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};
 #[cfg(feature = "host")]
-pub use host::{Hop, HopError, Host, HostError};
+pub use host::{Context, Hop, HopError, Host, HostBuilder, HostError, Module, ModuleChannel};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
 #[cfg(feature = "host")]

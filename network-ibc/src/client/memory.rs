@@ -8,14 +8,14 @@ use super::ClientStore;
 use crate::identifier::ClientId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     client: ClientId,
     pub(super) provable: BTreeMap<String, Bytes>,
     pub(super) private: BTreeMap<Vec<u8>, Bytes>,
 }
 
 impl Memory {
-    pub(super) fn new(client: &str) -> Self {
+    pub(crate) fn new(client: &str) -> Self {
         let client = ClientId::known(client);
         Self { client, provable: BTreeMap::new(), private: BTreeMap::new() }
     }

@@ -276,4 +276,4 @@ fn active(kind: &dyn LightClient, store: &dyn ClientStore, at: At) -> Result<(),
 }
 
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;

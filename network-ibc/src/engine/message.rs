@@ -17,14 +17,14 @@ use ibc_proto::{
 };
 use prost::{Message as _, Name};
 
-use super::error::EngineError;
+use super::{error::EngineError, settle::MsgSettle};
 
 macro_rules! messages {
     ($($name:ident $kind:ident),* $(,)?) => {
         /// A message of IBC's core, as chains take them in transactions (ICS-026).
         ///
         /// Misbehaviour is a client message like a header: it comes in an update, as from ibc-go
-        /// v8 on.
+        /// v8 on. `Settle` is ours.
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) enum Message {
             $($name($kind),)*
@@ -76,4 +76,5 @@ messages! {
     Acknowledgement MsgAcknowledgement,
     Timeout MsgTimeout,
     TimeoutOnClose MsgTimeoutOnClose,
+    Settle MsgSettle,
 }

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use network_core::{ConnectError, SendError};
+use network_core::{ConnectError, Refusal, SendError};
 
-use crate::{ClientError, EngineError, LedgerError, error::AddressError, identifier::ConnectionId};
+use crate::{
+    ClientError, EngineError, LedgerError,
+    error::AddressError,
+    identifier::{ConnectionId, PortId},
+};
 
 /// Why a host cannot do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,6 +47,15 @@ pub enum HostError {
         /// How many it may know.
         max: usize,
     },
+    /// There is no such module, or it is of another type.
+    #[error("this host has no such module at port {port}: `HostBuilder::module` registers one")]
+    NoModule {
+        /// The port.
+        port: PortId,
+    },
+    /// A module or the other side refuses.
+    #[error("refused: {0}")]
+    Refused(Refusal),
     /// More than one hop.
     #[error(
         "{count} hops: a channel goes over one connection, as in \

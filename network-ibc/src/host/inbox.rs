@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     error::HostError,
+    module::{Act, OpenForModule},
     wire::{Batch, Client, Known, Outcomes},
 };
 use crate::{
@@ -23,6 +24,13 @@ use crate::{
 pub(super) enum Command {
     /// Opens a channel from this side.
     Open(Opening),
+    /// Opens a channel of a module.
+    OpenForModule(OpenForModule),
+    /// Calls a module.
+    CallModule {
+        port: PortId,
+        act: Act,
+    },
     /// Nobody waits any more for a channel that was to be opened.
     Withdraw {
         number: u64,
@@ -108,6 +116,10 @@ pub(super) enum Command {
         outcomes: Option<Outcomes>,
     },
     Stop,
+    /// Ends the host; the sender is dropped once the ledger is closed.
+    End {
+        ended: oneshot::Sender<std::convert::Infallible>,
+    },
 }
 
 /// See [`Command::Open`].
@@ -180,6 +192,10 @@ impl Inbox {
             mem::take(&mut waiting.commands)
         };
         drop(waiting);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

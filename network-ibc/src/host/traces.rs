@@ -19,7 +19,7 @@ use tokio::{
 
 use self::chain::{CHAIN, Chain, Shared, lock};
 use super::*;
-use crate::AddressError;
+use crate::{AddressError, ledger::Ledger};
 
 const SCENARIOS: &str = include_str!("../../../network-testkit/data/upstream/scenarios.jsonl");
 
@@ -53,7 +53,7 @@ impl Chains for Pairs {
 /// A host whose next names are those of the setting.
 fn host(setting: &Setting) -> Host {
     let key = Arc::new(LedgerKey::generate().unwrap());
-    let mut ledger = Ledger::in_memory(key.clone(), "near", KEPT_BLOCKS).unwrap();
+    let mut ledger = Ledger::in_memory(key.clone(), "near", 64).unwrap();
     let first_hop = setting.hops.first().copied().unwrap_or_default();
     for (counter, next) in
         [("nextConnectionSequence", first_hop), ("nextChannelSequence", setting.next_channel)]
@@ -61,7 +61,7 @@ fn host(setting: &Setting) -> Host {
         let next = network_core::Bytes::copy_from_slice(&next.to_be_bytes());
         ledger.set_private(counter.into(), Some(next));
     }
-    Host::over(ledger, key)
+    Host::builder("").over(ledger, key)
 }
 
 impl Pair {

@@ -239,21 +239,7 @@ impl Signer {
 
     /// What a new client of this host is to believe (ICS-007).
     pub(super) fn client_state(&self, height: Height, trust: &Trust) -> Any {
-        let specs = [ics23::iavl_spec(), ics23::tendermint_spec()];
-        #[expect(deprecated, reason = "two fields that chains have and do not read")]
-        any(&ClientState {
-            chain_id: self.chain.to_string(),
-            trust_level: Some(Fraction { numerator: 1, denominator: 3 }),
-            trusting_period: Some(raw_duration(trust.trusting_period)),
-            unbonding_period: Some(raw_duration(trust.unbonding_period)),
-            max_clock_drift: Some(raw_duration(trust.max_clock_drift)),
-            frozen_height: Some(RawHeight::default()),
-            latest_height: Some(height.into()),
-            proof_specs: specs.iter().filter_map(spec).collect(),
-            upgrade_path: vec!["upgrade".to_owned(), "upgradedIBCState".to_owned()],
-            allow_update_after_expiry: false,
-            allow_update_after_misbehaviour: false,
-        })
+        client_state(self.chain.as_str(), height, trust)
     }
 
     /// What it is to know of the height that it begins with.
@@ -292,6 +278,25 @@ impl Default for Trust {
             max_clock_drift: Duration::from_secs(40),
         }
     }
+}
+
+/// The state of a new client of a chain that has the Cosmos SDK's stores, as hosts have.
+pub(crate) fn client_state(chain: &str, height: Height, trust: &Trust) -> Any {
+    let specs = [ics23::iavl_spec(), ics23::tendermint_spec()];
+    #[expect(deprecated, reason = "two fields that chains have and do not read")]
+    any(&ClientState {
+        chain_id: chain.to_owned(),
+        trust_level: Some(Fraction { numerator: 1, denominator: 3 }),
+        trusting_period: Some(raw_duration(trust.trusting_period)),
+        unbonding_period: Some(raw_duration(trust.unbonding_period)),
+        max_clock_drift: Some(raw_duration(trust.max_clock_drift)),
+        frozen_height: Some(RawHeight::default()),
+        latest_height: Some(height.into()),
+        proof_specs: specs.iter().filter_map(spec).collect(),
+        upgrade_path: vec!["upgrade".to_owned(), "upgradedIBCState".to_owned()],
+        allow_update_after_expiry: false,
+        allow_update_after_misbehaviour: false,
+    })
 }
 
 /// The crate's own type is the message's, made by another version of its code.

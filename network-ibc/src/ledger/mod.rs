@@ -28,6 +28,8 @@ use tendermint_proto::v0_38::types::SignedHeader;
 pub use error::LedgerError;
 pub(crate) use header::valid_chain;
 pub use header::{LedgerKey, Trust};
+#[cfg(feature = "chain")]
+pub(crate) use header::{client_state, revision};
 
 use self::{
     header::{BlockId, Signer},

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	cmtcfg "github.com/cometbft/cometbft/config"
+	cmttypes "github.com/cometbft/cometbft/types"
+	"github.com/cosmos/cosmos-sdk/client/flags"
+	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
+	"github.com/cosmos/cosmos-sdk/crypto/hd"
+	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
+	svrcfg "github.com/cosmos/cosmos-sdk/server/config"
+	simtestutil "github.com/cosmos/cosmos-sdk/testutil/sims"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	"github.com/cosmos/cosmos-sdk/x/genutil"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
+	"github.com/cosmos/ibc-go/v10/testing/simapp"
+	"github.com/spf13/cobra"
+)
+
+// The accounts that a chain begins with: the first ones of this well-known mnemonic, each with
+// `funds`. Whoever knows tests of this kind knows the keys, so they are worth nothing anywhere.
+const (
+	mnemonic = "test test test test test test test test test test test junk"
+	accounts = 10
+	funds    = 1_000_000_000_000
+)
+
+type settings struct {
+	home, chain, rpc, price string
+	block                   time.Duration
+	index                   bool
+}
+
+func homeCommand(app *simapp.SimApp) *cobra.Command {
+	s := settings{}
+	cmd := &cobra.Command{
+		Use:   "home",
+		Short: "Make the home of a chain with one validator and ten accounts",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if s.home, err = cmd.Flags().GetString(flags.FlagHome); err != nil {
+				return err
+			}
+			return makeHome(app, s)
+		},
+	}
+	cmd.Flags().StringVar(&s.chain, "chain-id", "simd", "the id of the chain")
+	cmd.Flags().StringVar(&s.rpc, "rpc", "127.0.0.1:26657", "where the RPC listens")
+	cmd.Flags().StringVar(&s.price, "gas-price", "0stake", "the lowest price of gas that is taken")
+	cmd.Flags().DurationVar(&s.block, "block-time", 200*time.Millisecond, "the time between blocks")
+	cmd.Flags().BoolVar(&s.index, "index", true, "whether transactions can be asked for by their hash")
+	return cmd
+}
+
+func makeHome(app *simapp.SimApp, s settings) error {
+	cmtcfg.EnsureRoot(s.home)
+	if err := os.MkdirAll(filepath.Join(s.home, "data"), 0o700); err != nil {
+		return err
+	}
+	config := configOf(s)
+	cmtcfg.WriteConfigFile(filepath.Join(s.home, "config", "config.toml"), config)
+
+	appConfig := svrcfg.DefaultConfig()
+	appConfig.MinGasPrices = s.price
+	// With neither this nor the REST API, a node does not serve the services of transactions and
+	// of itself, by its RPC either.
+	appConfig.GRPC.Address = "127.0.0.1:0"
+	svrcfg.SetConfigTemplate(svrcfg.DefaultConfigTemplate)
+	svrcfg.WriteConfigFile(filepath.Join(s.home, "config", "app.toml"), appConfig)
+
+	_, key, err := genutil.InitializeNodeValidatorFiles(config)
+	if err != nil {
+		return err
+	}
+	public, err := cryptocodec.ToCmtPubKeyInterface(key)
+	if err != nil {
+		return err
+	}
+	state, err := genesis(app, cmttypes.NewValidator(public, 1))
+	if err != nil {
+		return err
+	}
+	doc := genutiltypes.NewAppGenesisWithVersion(s.chain, state)
+	doc.Consensus = &genutiltypes.ConsensusGenesis{Params: cmttypes.DefaultConsensusParams()}
+	return doc.SaveAs(config.GenesisFile())
+}
+
+// configOf is the configuration of a node that talks to nobody but its clients on this machine.
+func configOf(s settings) *cmtcfg.Config {
+	config := cmtcfg.DefaultConfig()
+	config.SetRoot(s.home)
+	config.LogLevel = "error"
+	config.RPC.ListenAddress = "tcp://" + s.rpc
+	config.RPC.PprofListenAddress = ""
+	config.P2P.ListenAddress = "tcp://127.0.0.1:0"
+	config.P2P.PexReactor = false
+	config.Consensus.TimeoutCommit = s.block
+	config.Consensus.TimeoutPropose = 500 * time.Millisecond
+	if !s.index {
+		config.TxIndex.Indexer = "null"
+	}
+	return config
+}
+
+func genesis(app *simapp.SimApp, validator *cmttypes.Validator) (json.RawMessage, error) {
+	set := cmttypes.NewValidatorSet([]*cmttypes.Validator{validator})
+	var owners []authtypes.GenesisAccount
+	var balances []banktypes.Balance
+	for i := range uint32(accounts) {
+		path := hd.CreateHDPath(sdk.CoinType, 0, i).String()
+		private, err := hd.Secp256k1.Derive()(mnemonic, "", path)
+		if err != nil {
+			return nil, err
+		}
+		public := (&secp256k1.PrivKey{Key: private}).PubKey()
+		address := sdk.AccAddress(public.Address())
+		owners = append(owners, authtypes.NewBaseAccount(address, nil, uint64(i), 0))
+		balances = append(balances, banktypes.Balance{
+			Address: address.String(),
+			Coins:   sdk.NewCoins(sdk.NewInt64Coin(sdk.DefaultBondDenom, funds)),
+		})
+	}
+	state, err := simtestutil.GenesisStateWithValSet(app.AppCodec(), app.DefaultGenesis(), set, owners, balances...)
+	if err != nil {
+		return nil, err
+	}
+	// A validator that is bonded from the start has no record of what it signs otherwise.
+	consensus := sdk.ConsAddress(validator.Address)
+	state[slashingtypes.ModuleName] = app.AppCodec().MustMarshalJSON(slashingtypes.NewGenesisState(
+		slashingtypes.DefaultParams(),
+		[]slashingtypes.SigningInfo{{
+			Address:              consensus.String(),
+			ValidatorSigningInfo: slashingtypes.NewValidatorSigningInfo(consensus, 0, 0, time.Unix(0, 0), false, 0),
+		}},
+		nil,
+	))
+	return json.Marshal(state)
+}

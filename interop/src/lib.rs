@@ -1,0 +1,14 @@
+//! Programs of others that tests run against.
+//!
+//! [`Chain`] is a chain that runs ibc-go, alone on this machine, for as long as a test lasts.
+//! `simd`, the program in `interop/chain`, is built with Go when a test first needs it.
+
+#![cfg(unix)]
+
+mod build;
+mod chain;
+mod error;
+
+pub use build::simd;
+pub use chain::{Chain, MNEMONIC, Settings};
+pub use error::Error;

@@ -1,0 +1,302 @@
+//! What a node answers, as CometBFT 0.37 and 0.38 write it: numbers of 64 bits and bytes are text.
+
+use std::{fmt::Display, str::FromStr};
+
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use tendermint_proto::v0_38::types::{SignedHeader, Validator};
+
+/// What every answer is in.
+#[derive(Deserialize)]
+pub(super) struct Envelope<T> {
+    pub(super) id: Option<i64>,
+    pub(super) result: Option<T>,
+    pub(super) error: Option<NodeError>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NodeError {
+    pub(super) code: i64,
+    #[serde(default)]
+    pub(super) message: String,
+    #[serde(default)]
+    pub(super) data: String,
+}
+
+/// The part of a status that matters here.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RawStatus {
+    pub(super) node_info: NodeInfo,
+    pub(super) sync_info: SyncInfo,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct NodeInfo {
+    pub(super) network: String,
+    pub(super) version: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct SyncInfo {
+    #[serde(deserialize_with = "number")]
+    pub(super) latest_block_height: u64,
+    #[serde(deserialize_with = "number")]
+    pub(super) earliest_block_height: u64,
+    pub(super) catching_up: bool,
+}
+
+/// What is inside of `response`, as in the answers of the application.
+#[derive(Deserialize)]
+pub(super) struct Response<T> {
+    pub(super) response: T,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawQuery {
+    #[serde(default)]
+    pub(super) code: u32,
+    #[serde(default)]
+    pub(super) log: String,
+    #[serde(default)]
+    pub(super) codespace: String,
+    #[serde(default, deserialize_with = "base64")]
+    pub(super) key: Vec<u8>,
+    #[serde(default, deserialize_with = "base64")]
+    pub(super) value: Vec<u8>,
+    #[serde(rename = "proofOps")]
+    pub(super) proof: Option<RawProof>,
+    #[serde(default, deserialize_with = "number")]
+    pub(super) height: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawProof {
+    #[serde(default)]
+    pub(super) ops: Vec<RawProofOp>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawProofOp {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(default, deserialize_with = "base64")]
+    pub(super) data: Vec<u8>,
+}
+
+/// What the application says of itself.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct AppInfo {
+    /// Its name.
+    #[serde(default)]
+    pub(super) data: String,
+    /// Its own version, not that of its parts.
+    #[serde(default)]
+    pub(super) version: String,
+    #[serde(default, deserialize_with = "number")]
+    pub(super) last_block_height: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawCommit {
+    pub(super) signed_header: SignedHeader,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawValidators {
+    #[serde(deserialize_with = "number")]
+    pub(super) block_height: u64,
+    pub(super) validators: Vec<Validator>,
+    #[serde(deserialize_with = "number")]
+    pub(super) total: u64,
+}
+
+/// What the mempool said of a transaction.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Checked {
+    #[serde(default)]
+    pub(super) code: u32,
+    #[serde(default)]
+    pub(super) codespace: String,
+    #[serde(default)]
+    pub(super) log: String,
+    #[serde(deserialize_with = "hex")]
+    pub(super) hash: Vec<u8>,
+}
+
+/// A transaction in a block.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Included {
+    #[serde(deserialize_with = "hex")]
+    pub(super) hash: Vec<u8>,
+    #[serde(deserialize_with = "number")]
+    pub(super) height: u64,
+    pub(super) tx_result: TxResult,
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TxResult {
+    pub(super) code: u32,
+    pub(super) codespace: String,
+    pub(super) log: String,
+    #[serde(deserialize_with = "number")]
+    pub(super) gas_used: i64,
+    #[serde(deserialize_with = "list")]
+    pub(super) events: Vec<Event>,
+}
+
+/// An event, as the chain writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Event {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// What it says.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// One thing that an event says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Attribute {
+    /// Of what.
+    #[serde(default, deserialize_with = "text")]
+    pub(crate) key: String,
+    /// What.
+    #[serde(default, deserialize_with = "text")]
+    pub(crate) value: String,
+}
+
+impl Event {
+    /// The first attribute with a key.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        let found = self.attributes.iter().find(|attribute| attribute.key == key);
+        found.map(|attribute| attribute.value.as_str())
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Found {
+    #[serde(deserialize_with = "list")]
+    pub(super) txs: Vec<Included>,
+    #[serde(deserialize_with = "number")]
+    pub(super) total_count: u64,
+}
+
+/// What the transactions of a block did, and the block itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawResults {
+    #[serde(deserialize_with = "number")]
+    pub(super) height: u64,
+    #[serde(deserialize_with = "list")]
+    pub(super) txs_results: Vec<TxResult>,
+    /// Until CometBFT 0.37.
+    #[serde(deserialize_with = "list")]
+    pub(super) begin_block_events: Vec<Event>,
+    /// Until CometBFT 0.37.
+    #[serde(deserialize_with = "list")]
+    pub(super) end_block_events: Vec<Event>,
+    /// From CometBFT 0.38 on: both, told apart by an attribute `mode`.
+    #[serde(deserialize_with = "list")]
+    pub(super) finalize_block_events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawBlock {
+    pub(super) block: BlockBody,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BlockBody {
+    pub(super) data: BlockData,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BlockData {
+    #[serde(default, deserialize_with = "list")]
+    pub(super) txs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawParams {
+    pub(super) consensus_params: ConsensusParams,
+}
+
+/// What bounds a block.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ConsensusParams {
+    pub(super) block: BlockParams,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct BlockParams {
+    /// How many bytes it may have.
+    #[serde(deserialize_with = "number")]
+    pub(super) max_bytes: i64,
+    /// How much gas it may use; -1 is without bound.
+    #[serde(deserialize_with = "number")]
+    pub(super) max_gas: i64,
+}
+
+/// What a subscription tells of a new block.
+#[derive(Deserialize)]
+pub(super) struct Announced {
+    pub(super) data: AnnouncedData,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AnnouncedData {
+    pub(super) value: AnnouncedValue,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AnnouncedValue {
+    pub(super) header: AnnouncedHeader,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AnnouncedHeader {
+    #[serde(deserialize_with = "number")]
+    pub(super) height: u64,
+}
+
+/// A number, which may be written as text and may be missing.
+fn number<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display> + Deserialize<'de> + Default,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<T> {
+        Text(String),
+        Number(T),
+    }
+    match Option::<Either<T>>::deserialize(from)? {
+        None => Ok(T::default()),
+        Some(Either::Number(number)) => Ok(number),
+        Some(Either::Text(text)) if text.is_empty() => Ok(T::default()),
+        Some(Either::Text(text)) => text.parse().map_err(D::Error::custom),
+    }
+}
+
+fn base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+    BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+}
+
+fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(from)?;
+    HEXUPPER_PERMISSIVE.decode(text.as_bytes()).map_err(D::Error::custom)
+}
+
+/// A list, which Go writes as null if it is empty.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}

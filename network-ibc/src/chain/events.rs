@@ -1,0 +1,141 @@
+//! What happens on a chain, block by block.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
+use tokio::time::sleep;
+
+use super::{RpcError, event::IbcEvent, heights::Heights, rpc::Rpc};
+
+/// How many blocks are asked for at once while catching up.
+const AHEAD: usize = 8;
+/// How often a node is asked again that has said what makes no sense.
+const TRIES: u32 = 10;
+/// How long is waited between two tries.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What there is to know of one block, or of several.
+#[derive(Clone, Debug)]
+pub(crate) enum Heard {
+    /// A block, with all events of IBC in it, in the order in which they happened.
+    Block { height: u64, events: Vec<IbcEvent> },
+    /// The node cannot tell what happened in these blocks: what came of it is to be asked for.
+    Missed { from: u64, to: u64 },
+}
+
+/// All events of IBC on a chain from a height on: each block once, and in order.
+///
+/// The node may be away, paused or restarted for as long as it likes, and its WebSocket may be
+/// deaf or missing: what is late is not lost.
+pub(crate) struct ChainEvents {
+    rpc: Rpc,
+    heights: Heights,
+    /// The next height to ask for.
+    next: u64,
+    /// Whether it is known that the node still has that block.
+    begun: bool,
+    asked: FuturesOrdered<BoxFuture<'static, Heard>>,
+}
+
+impl ChainEvents {
+    /// The events from a height on.
+    pub(crate) fn from(rpc: Rpc, height: u64) -> Self {
+        let heights = Heights::follow(rpc.clone());
+        let asked = FuturesOrdered::new();
+        Self { rpc, heights, next: height.max(1), begun: false, asked }
+    }
+
+    /// Waits for the next block.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the next call waits for the same block.
+    pub(crate) async fn next(&mut self) -> Heard {
+        if !self.begun
+            && let Some(missed) = self.begin().await
+        {
+            return missed;
+        }
+        loop {
+            let latest = *self.heights.latest.borrow_and_update();
+            while self.asked.len() < AHEAD && self.next <= latest {
+                self.asked.push_back(heard(self.rpc.clone(), self.next).boxed());
+                self.next += 1;
+            }
+            tokio::select! {
+                Some(heard) = self.asked.next() => return heard,
+                changed = self.heights.latest.changed() => {
+                    // The task that tells lasts as long as this: not so only if it has panicked.
+                    if changed.is_err() {
+                        self.heights = Heights::follow(self.rpc.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds the first block that the node has.
+    async fn begin(&mut self) -> Option<Heard> {
+        let mut wait = RETRY.0;
+        let earliest = loop {
+            match self.rpc.status().await {
+                Ok(status) => break status.earliest,
+                Err(error) => tracing::debug!(%error, "the first block is not known"),
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(RETRY.1);
+        };
+        self.begun = true;
+        if self.next >= earliest {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.next, earliest);
+        Some(Heard::Missed { from, to: earliest - 1 })
+    }
+}
+
+impl std::fmt::Debug for ChainEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChainEvents").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Asks for a block until there is an answer that will not change.
+async fn heard(rpc: Rpc, height: u64) -> Heard {
+    let (mut wait, mut tries) = (RETRY.0, 0);
+    loop {
+        let error = match rpc.block_results(height).await {
+            Ok(results) => {
+                return Heard::Block { height, events: IbcEvent::all_of(&results) };
+            }
+            Err(error) => error,
+        };
+        if !may_come(&error) {
+            tries += 1;
+        }
+        if gone(&error) || tries == TRIES {
+            tracing::warn!(height, %error, "what happened in a block cannot be known");
+            return Heard::Missed { from: height, to: height };
+        }
+        tracing::debug!(height, %error, "what happened in a block is not known yet");
+        sleep(wait).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
+}
+
+/// Whether waiting may help: the node is away, or not as far as the one that told of the block.
+fn may_come(error: &RpcError) -> bool {
+    let behind = error.message().is_some_and(|message| message.contains("must be less than or"));
+    behind || error.may_pass()
+}
+
+/// Whether waiting cannot help: the node has forgotten the block, never keeps what happened, or
+/// has more to say than is listened to.
+fn gone(error: &RpcError) -> bool {
+    match error {
+        RpcError::TooLarge { .. } => true,
+        RpcError::Node { message, .. } => {
+            message.contains("lowest height is") || message.contains("not persisting")
+        }
+        _ => false,
+    }
+}

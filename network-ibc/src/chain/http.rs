@@ -1,0 +1,144 @@
+//! HTTP to a node: what is asked is small, what is answered is bounded in size and in time.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Method, Request, StatusCode, Uri, header, service::Service as _};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustls::ClientConfig;
+
+use super::RpcError;
+
+/// How many connections are kept for the next request.
+const IDLE: usize = 4;
+/// A connection that was silent for longer may have been forgotten by whatever is between.
+const IDLE_FOR: Duration = Duration::from_secs(20);
+
+/// A connection of its own to a node.
+pub(super) type Stream = TokioIo<MaybeHttpsStream<TokioIo<tokio::net::TcpStream>>>;
+
+/// Requests to one URL.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
+    uri: Uri,
+    url: Arc<str>,
+    timeout: Duration,
+    limit: usize,
+}
+
+impl Http {
+    /// TLS trusts whom the system trusts.
+    pub(super) fn new(url: &str, timeout: Duration, limit: usize) -> Result<Self, RpcError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = |error| RpcError::Tls { url: url.to_owned(), source: Arc::new(error) };
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(tls)?;
+        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(tls)?;
+        let config = config
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Self::with_tls(url, timeout, limit, config)
+    }
+
+    pub(super) fn with_tls(
+        url: &str,
+        timeout: Duration,
+        limit: usize,
+        tls: ClientConfig,
+    ) -> Result<Self, RpcError> {
+        let none = || RpcError::Url { url: super::error::excerpt(url) };
+        let uri: Uri = url.parse().map_err(|_| none())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || uri.host().is_none_or(str::is_empty)
+            || uri.query().is_some()
+        {
+            return Err(none());
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_FOR)
+            .pool_max_idle_per_host(IDLE)
+            .build(connector.clone());
+        Ok(Self { client, connector, uri, url: url.into(), timeout, limit })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a body and takes the one that comes back, with its status.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the request; the node may have had it.
+    pub(super) async fn post(
+        &self,
+        method: &'static str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), RpcError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.uri.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.unreachable(error))?;
+        let answer = async {
+            let response =
+                self.client.request(request).await.map_err(|error| self.unreachable(error))?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, self.limit).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    RpcError::TooLarge { url: self.url.to_string(), method, limit: self.limit }
+                } else {
+                    RpcError::Unreachable { url: self.url.to_string(), source: error.into() }
+                }
+            })?;
+            Ok((head.status, body.to_bytes()))
+        };
+        tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(|_| {
+            Err(RpcError::Timeout { url: self.url.to_string(), method, after: self.timeout })
+        })
+    }
+
+    /// A connection to what is under the URL at `path`, for something else than requests, and the
+    /// address of that with the scheme `ws`.
+    pub(super) async fn connect(&self, path: &str) -> Result<(Stream, String), RpcError> {
+        const METHOD: &str = "connect";
+        let connecting = TowerToHyperService::new(self.connector.clone()).call(self.uri.clone());
+        let stream = tokio::time::timeout(self.timeout, connecting).await.map_err(|_| {
+            RpcError::Timeout { url: self.url.to_string(), method: METHOD, after: self.timeout }
+        })?;
+        let stream = stream.map_err(|source| RpcError::Unreachable {
+            url: self.url.to_string(),
+            source: source.into(),
+        })?;
+        let rest = self.url.strip_prefix("http").unwrap_or(&self.url).trim_end_matches('/');
+        Ok((TokioIo::new(stream), format!("ws{rest}/{path}")))
+    }
+
+    fn unreachable(&self, error: impl std::error::Error + Send + Sync + 'static) -> RpcError {
+        RpcError::Unreachable { url: self.url.to_string(), source: Arc::new(error) }
+    }
+}

@@ -1,0 +1,35 @@
+//! What a host relays to a chain with.
+//!
+//! | to | is |
+//! |---|---|
+//! | ask a node, with proofs and headers | [`rpc::Rpc`] |
+//! | learn what happens on the chain | [`events::ChainEvents`] |
+//! | have messages executed, from an account | [`submit::Submitter`] |
+//!
+//! Nothing here judges what the chain says: proofs and headers go to the host's client of it.
+
+#![allow(dead_code, reason = "the host's relayer to chains is what uses it")]
+
+mod answer;
+mod error;
+mod event;
+mod events;
+mod header;
+mod heights;
+mod http;
+mod key;
+#[cfg(test)]
+mod on_a_chain;
+mod query;
+mod rpc;
+mod socket;
+#[cfg(test)]
+mod strange_nodes;
+mod submit;
+mod tx;
+
+pub use error::RpcError;
+pub use key::{ChainKey, ChainKeyError};
+pub use rpc::RpcSettings;
+pub use submit::{TxError, TxSettings};
+pub use tx::GasPrice;

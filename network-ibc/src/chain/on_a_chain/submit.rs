@@ -1,0 +1,246 @@
+//! Having messages executed.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::{
+    middle::{Middle, Verdict},
+    *,
+};
+use crate::chain::{
+    submit::{Inclusion, Submitter, TxError, TxSettings},
+    tx::GasPrice,
+};
+
+/// How long anything here may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn submitter(node: &Node, account: u32) -> Submitter {
+    Submitter::spawn(node.rpc.clone(), "chain-a", key(account), TxSettings::default())
+}
+
+/// Sends 1, `count` times over.
+async fn give(submitter: &Submitter, account: u32, to: &str, count: usize) -> Vec<Inclusion> {
+    let messages = vec![send(&key(account), to, 1); count];
+    let fates = tokio::time::timeout(LIMIT, submitter.submit(messages)).await.unwrap();
+    fates.into_iter().collect::<Result<_, _>>().unwrap()
+}
+
+fn txs(inclusions: &[Inclusion]) -> usize {
+    inclusions.iter().map(|inclusion| inclusion.tx).collect::<BTreeSet<_>>().len()
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn messages_share_transactions_and_keep_their_own_events() {
+    let node = Node::start();
+    let submitter = submitter(&node, 0);
+    let messages = (1..=300).map(|amount| send(&key(0), &stranger(1), amount)).collect();
+    let fates = submitter.submit(messages).await;
+    let all: Vec<_> = fates.into_iter().collect::<Result<_, _>>().unwrap();
+    assert_eq!(txs(&all), 1);
+    for (inclusion, amount) in all.iter().zip(1..) {
+        let transfer = inclusion.events.iter().find(|event| event.kind == "transfer").unwrap();
+        assert_eq!(transfer.get("amount"), Some(&format!("{amount}stake")[..]));
+    }
+
+    // From many callers at once: while one transaction is under way, all others come together.
+    let calls = (0..300).map(|_| submitter.submit(vec![send(&key(0), &stranger(2), 1)]));
+    let fates = futures_util::future::join_all(calls).await.concat();
+    let all: Vec<_> = fates.into_iter().collect::<Result<_, _>>().unwrap();
+    assert!(txs(&all) <= 10, "{} transactions", txs(&all));
+    assert_eq!(node.balance(&stranger(1)).await, 300 * 301 / 2);
+    assert_eq!(node.balance(&stranger(2)).await, 300);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_message_that_fails_takes_no_other_with_it() {
+    let node = Node::start();
+    let submitter = submitter(&node, 0);
+    let mut messages = vec![send(&key(0), &stranger(1), 1); 50];
+    messages[17] = send(&key(0), &stranger(1), u64::MAX);
+    messages[31] = Any { type_url: "/no.such.Msg".to_owned(), value: vec![1] };
+    // Signed by somebody else than who has to.
+    messages[49] = send(&key(1), &stranger(1), 1);
+    let fates = submitter.submit(messages).await;
+    for (index, fate) in fates.iter().enumerate() {
+        match fate {
+            Ok(_) => assert!(![17, 31, 49].contains(&index), "{index}"),
+            Err(TxError::Refused { .. }) => assert!([17, 31, 49].contains(&index), "{index}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 47);
+
+    let large = Any { type_url: "/a".to_owned(), value: vec![0; 500_000] };
+    let fates = submitter.submit(vec![large, send(&key(0), &stranger(1), 1)]).await;
+    assert!(matches!(fates[0], Err(TxError::TooLarge { .. })), "{fates:?}");
+    fates[1].as_ref().unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn two_programs_with_one_key_get_all_they_sent_executed_once() {
+    let node = Node::start();
+    let (one, other) = (submitter(&node, 0), submitter(&node, 0));
+    let turns = async |submitter: &Submitter, to: u8| {
+        for _ in 0..10 {
+            give(submitter, 0, &stranger(to), 2).await;
+        }
+    };
+    tokio::join!(turns(&one, 1), turns(&other, 2));
+    assert_eq!(node.balance(&stranger(1)).await, 20);
+    assert_eq!(node.balance(&stranger(2)).await, 20);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_node_that_pauses_and_restarts_loses_nothing_and_doubles_nothing() {
+    let mut node = Node::start();
+    let submitter = submitter(&node, 0);
+    give(&submitter, 0, &stranger(1), 5).await;
+
+    let (giving, disturbing) = (
+        async {
+            for _ in 0..40 {
+                give(&submitter, 0, &stranger(1), 5).await;
+            }
+        },
+        async {
+            let mut node = node;
+            tokio::task::spawn_blocking(move || {
+                std::thread::sleep(Duration::from_millis(700));
+                node.chain.pause().unwrap();
+                std::thread::sleep(Duration::from_secs(5));
+                node.chain.resume().unwrap();
+                std::thread::sleep(Duration::from_millis(700));
+                node.chain.stop().unwrap();
+                std::thread::sleep(Duration::from_secs(1));
+                node.chain.run().unwrap();
+                node
+            })
+            .await
+            .unwrap()
+        },
+    );
+    let ((), after) =
+        tokio::time::timeout(LIMIT, async { tokio::join!(giving, disturbing) }).await.unwrap();
+    node = after;
+    assert_eq!(node.balance(&stranger(1)).await, 205);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_transaction_that_the_node_forgets_is_sent_again_and_executed_once() {
+    let node = Node::start();
+    let lost = Arc::new(AtomicU32::new(0));
+    let count = lost.clone();
+    // The node says that it has what it never gets. What is given to it again is lost too, until
+    // the transaction is dead.
+    let middle = Middle::before(&node.rpc, move |method, body| {
+        if method == "broadcast_tx_sync" && count.fetch_add(1, Ordering::Relaxed) < 4 {
+            return Verdict::Answer(accepted(body));
+        }
+        Verdict::Pass
+    })
+    .await;
+    let settings = TxSettings { timeout_blocks: 5, ..TxSettings::default() };
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), settings);
+    give(&submitter, 0, &stranger(1), 3).await;
+    assert!(lost.load(Ordering::Relaxed) >= 4, "nothing was lost");
+    give(&submitter, 0, &stranger(1), 3).await;
+    assert_eq!(node.balance(&stranger(1)).await, 6);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn an_answer_that_is_lost_makes_nothing_happen_twice() {
+    let node = Node::start();
+    let calls = AtomicU32::new(0);
+    // The node has the transaction, and it is not known that it has.
+    let middle = Middle::before(&node.rpc, move |method, _| {
+        let lose = method == "broadcast_tx_sync"
+            && calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        if lose { Verdict::PassAndLose } else { Verdict::Pass }
+    })
+    .await;
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), TxSettings::default());
+    for _ in 0..4 {
+        give(&submitter, 0, &stranger(1), 3).await;
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 12);
+}
+
+/// What a mempool says of a transaction that it takes.
+fn accepted(request: &serde_json::Value) -> serde_json::Value {
+    let tx = request["params"]["tx"].as_str().unwrap();
+    let tx = data_encoding::BASE64.decode(tx.as_bytes()).unwrap();
+    let hash = data_encoding::HEXUPPER.encode(&crate::chain::rpc::hash(&tx));
+    serde_json::json!({ "code": 0, "data": "", "log": "", "codespace": "", "hash": hash })
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_node_without_an_index_does_as_well() {
+    let node = Node::with(|settings| settings.index = false);
+    let submitter = submitter(&node, 0);
+    for _ in 0..3 {
+        assert_eq!(txs(&give(&submitter, 0, &stranger(1), 10).await), 1);
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 30);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn gas_is_paid_for_and_what_pays_too_little_is_refused() {
+    let node = Node::with(|settings| settings.gas_price = "0.5stake".to_owned());
+    let with = |account, price: &str| {
+        let gas_price = GasPrice::parse(price).unwrap();
+        let settings = TxSettings { gas_price, ..TxSettings::default() };
+        Submitter::spawn(node.rpc.clone(), "chain-a", key(account), settings)
+    };
+    let before = node.balance(&key(0).address()).await;
+    give(&with(0, "0.5stake"), 0, &stranger(1), 10).await;
+    let paid = before - node.balance(&key(0).address()).await - 10;
+    assert!((50_000..500_000).contains(&paid), "{paid}");
+
+    let poor = with(1, "0.4stake").submit(vec![send(&key(1), &stranger(1), 1)]).await;
+    let refused = matches!(&poor[0], Err(TxError::Refused { code: 13, .. }));
+    assert!(refused, "{poor:?}");
+
+    let stranger_key = ChainKey::from_hex(&"09".repeat(32)).unwrap();
+    let nobody =
+        Submitter::spawn(node.rpc.clone(), "chain-a", stranger_key.clone(), TxSettings::default());
+    let fates = nobody.submit(vec![send(&stranger_key, &stranger(1), 1)]).await;
+    assert!(matches!(&fates[0], Err(TxError::NoAccount { .. })), "{fates:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_transaction_that_runs_out_of_gas_is_given_more() {
+    let node = Node::start();
+    // A trial has no fee, no timeout and no signature to speak of, so it uses less.
+    let mut settings = TxSettings { gas_percent: 100, ..TxSettings::default() };
+    let submitter = Submitter::spawn(node.rpc.clone(), "chain-a", key(0), settings.clone());
+    give(&submitter, 0, &stranger(1), 1).await;
+    let account = node.rpc.account(&key(0).address()).await.unwrap().unwrap();
+    assert!(account.sequence > 1, "it had gas enough at once");
+
+    // As much as one message uses, and a little: so they go one by one, or two by two.
+    settings.gas_percent = 130;
+    settings.max_gas = 150_000;
+    let submitter = Submitter::spawn(node.rpc.clone(), "chain-a", key(1), settings.clone());
+    let all = give(&submitter, 1, &stranger(2), 8).await;
+    assert!((2..=8).contains(&txs(&all)), "{}", txs(&all));
+    settings.max_gas = 20_000;
+    let submitter = Submitter::spawn(node.rpc.clone(), "chain-a", key(2), settings);
+    let fates = submitter.submit(vec![send(&key(2), &stranger(2), 1)]).await;
+    assert!(matches!(&fates[0], Err(TxError::TooMuchGas { .. })), "{fates:?}");
+    assert_eq!(node.balance(&stranger(2)).await, 8);
+}

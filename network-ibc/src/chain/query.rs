@@ -1,0 +1,404 @@
+//! What a relayer asks a chain, without proofs: to know what there is to do.
+//!
+//! The services are the chain's gRPC services, called by `abci_query`, so that a node's RPC is all
+//! that is needed.
+
+use std::time::Duration;
+
+use ibc_proto::{
+    cosmos::{
+        auth::v1beta1::{BaseAccount, QueryAccountRequest, QueryAccountResponse},
+        bank::v1beta1::{
+            QueryAllBalancesRequest, QueryAllBalancesResponse, QueryBalanceRequest,
+            QueryBalanceResponse,
+        },
+        base::{
+            query::v1beta1::{PageRequest, PageResponse},
+            tendermint::v1beta1::{GetNodeInfoRequest, GetNodeInfoResponse},
+            v1beta1::Coin,
+        },
+        staking::v1beta1::{QueryParamsRequest, QueryParamsResponse},
+        tx::v1beta1::{SimulateRequest, SimulateResponse},
+    },
+    google::protobuf::Any,
+    ibc::core::{
+        channel::v1::{
+            QueryChannelRequest, QueryChannelResponse, QueryNextSequenceReceiveRequest,
+            QueryNextSequenceReceiveResponse, QueryNextSequenceSendRequest,
+            QueryNextSequenceSendResponse, QueryPacketAcknowledgementsRequest,
+            QueryPacketAcknowledgementsResponse, QueryPacketCommitmentsRequest,
+            QueryPacketCommitmentsResponse, QueryUnreceivedAcksRequest,
+            QueryUnreceivedAcksResponse, QueryUnreceivedPacketsRequest,
+            QueryUnreceivedPacketsResponse,
+        },
+        client::v1::{
+            QueryClientParamsRequest, QueryClientParamsResponse, QueryClientStateRequest,
+            QueryClientStateResponse, QueryConsensusStateRequest, QueryConsensusStateResponse,
+        },
+        connection::v1::{QueryConnectionRequest, QueryConnectionResponse},
+    },
+};
+use prost::Message;
+
+use super::{RpcError, answer::ConsensusParams, rpc::Rpc};
+use crate::{
+    engine::{Channel, Connection},
+    height::Height,
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
+};
+
+/// How many things are asked for at once, where there may be many.
+const PAGE: u64 = 500;
+/// How many pages are asked for, in all.
+const MAX_PAGES: usize = 200;
+
+/// What an account is to the transactions that it signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Its number: nothing that changes.
+    pub(crate) number: u64,
+    /// How many transactions it has signed.
+    pub(crate) sequence: u64,
+    /// The height that this is of.
+    pub(crate) height: u64,
+}
+
+/// What a chain is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Versions {
+    /// The application, such as `gaia`.
+    pub(crate) app: String,
+    /// Its version.
+    pub(crate) app_version: String,
+    /// That of the Cosmos SDK.
+    pub(crate) sdk: String,
+    /// That of ibc-go, such as `v10.7.0`, if the application says what it was built of.
+    pub(crate) ibc: Option<String>,
+}
+
+/// One packet of a channel, by its sequence, and what the chain committed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PacketState {
+    pub(crate) sequence: u64,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Rpc {
+    /// The account at an address; `None` if the chain knows none, as before its first coin.
+    pub(crate) async fn account(&self, address: &str) -> Result<Option<Account>, RpcError> {
+        const PATH: &str = "/cosmos.auth.v1beta1.Query/Account";
+        let request = QueryAccountRequest { address: address.to_owned() };
+        let asked = self.ask::<QueryAccountResponse>(PATH, &request, None).await;
+        let Some((answer, height)) = found(asked)? else { return Ok(None) };
+        let account = answer.account.unwrap_or_default();
+        // Of the kinds of account, those that can sign for themselves begin with this one.
+        let base = if account.type_url == "/cosmos.auth.v1beta1.BaseAccount" {
+            BaseAccount::decode(&account.value[..]).ok()
+        } else {
+            Nested::decode(&account.value[..]).ok().and_then(|nested| nested.base)
+        };
+        let strange = || {
+            let kind = &account.type_url;
+            self.unexpected("abci_query", &format!("no account of the kind {kind} is known here"))
+        };
+        let base = base.filter(|base| base.address == address).ok_or_else(strange)?;
+        Ok(Some(Account { number: base.account_number, sequence: base.sequence, height }))
+    }
+
+    /// How much of a coin an account has.
+    pub(crate) async fn balance(&self, address: &str, denom: &str) -> Result<u128, RpcError> {
+        const PATH: &str = "/cosmos.bank.v1beta1.Query/Balance";
+        let request = QueryBalanceRequest { address: address.to_owned(), denom: denom.to_owned() };
+        let (answer, _) = self.ask::<QueryBalanceResponse>(PATH, &request, None).await?;
+        let amount = answer.balance.map(|coin| coin.amount).unwrap_or_default();
+        amount.parse().map_err(|_| self.unexpected("abci_query", "the balance is no number"))
+    }
+
+    /// All coins of an account.
+    pub(crate) async fn balances(&self, address: &str) -> Result<Vec<Coin>, RpcError> {
+        const PATH: &str = "/cosmos.bank.v1beta1.Query/AllBalances";
+        self.paged(|page| async move {
+            let request = QueryAllBalancesRequest {
+                address: address.to_owned(),
+                pagination: Some(page),
+                resolve_denom: false,
+            };
+            let (answer, _) = self.ask::<QueryAllBalancesResponse>(PATH, &request, None).await?;
+            Ok((answer.balances, answer.pagination))
+        })
+        .await
+    }
+
+    /// Tries a transaction, and says how much gas it uses.
+    pub(super) async fn simulate(&self, tx: Vec<u8>) -> Result<u64, RpcError> {
+        const PATH: &str = "/cosmos.tx.v1beta1.Service/Simulate";
+        let request = SimulateRequest { tx_bytes: tx, ..SimulateRequest::default() };
+        let (answer, _) = self.ask::<SimulateResponse>(PATH, &request, None).await?;
+        let used = answer.gas_info.map(|info| info.gas_used);
+        used.ok_or_else(|| self.unexpected("abci_query", "it says nothing of gas"))
+    }
+
+    /// What the chain is made of.
+    pub(crate) async fn versions(&self) -> Result<Versions, RpcError> {
+        const PATH: &str = "/cosmos.base.tendermint.v1beta1.Service/GetNodeInfo";
+        let (answer, _) =
+            self.ask::<GetNodeInfoResponse>(PATH, &GetNodeInfoRequest {}, None).await?;
+        let version = answer.application_version.unwrap_or_default();
+        let mut parts = version.build_deps.iter();
+        let ibc = parts.find(|part| part.path.starts_with("github.com/cosmos/ibc-go/"));
+        Ok(Versions {
+            ibc: ibc.map(|part| part.version.clone()),
+            app: version.app_name,
+            app_version: version.version,
+            sdk: version.cosmos_sdk_version,
+        })
+    }
+
+    /// How long a validator can be held to what it signed: a client that trusts for longer trusts
+    /// those who have nothing to lose.
+    pub(crate) async fn unbonding_time(&self) -> Result<Duration, RpcError> {
+        const PATH: &str = "/cosmos.staking.v1beta1.Query/Params";
+        let (answer, _) =
+            self.ask::<QueryParamsResponse>(PATH, &QueryParamsRequest {}, None).await?;
+        let time = answer.params.and_then(|params| params.unbonding_time);
+        time.and_then(|time| {
+            let (seconds, nanos) = (u64::try_from(time.seconds), u32::try_from(time.nanos));
+            Some(Duration::new(seconds.ok()?, nanos.ok()?))
+        })
+        .ok_or_else(|| self.unexpected("abci_query", "it says no unbonding time"))
+    }
+
+    /// The kinds of client that the chain takes, such as `07-tendermint`; `*` is all of them.
+    pub(crate) async fn allowed_clients(&self) -> Result<Vec<String>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ClientParams";
+        let (answer, _) =
+            self.ask::<QueryClientParamsResponse>(PATH, &QueryClientParamsRequest {}, None).await?;
+        Ok(answer.params.map(|params| params.allowed_clients).unwrap_or_default())
+    }
+
+    /// The state of a client on the chain.
+    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
+        let request = QueryClientStateRequest { client_id: client.to_string() };
+        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
+        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
+    }
+
+    /// What a client on the chain knows of a height; of its newest, if none is named.
+    pub(crate) async fn consensus_state(
+        &self,
+        client: &ClientId,
+        height: Option<Height>,
+    ) -> Result<Option<Any>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ConsensusState";
+        let of = height.unwrap_or_default();
+        let request = QueryConsensusStateRequest {
+            client_id: client.to_string(),
+            revision_number: of.revision,
+            revision_height: of.number,
+            latest_height: height.is_none(),
+        };
+        let asked = self.ask::<QueryConsensusStateResponse>(PATH, &request, None).await;
+        Ok(found(asked)?.and_then(|(answer, _)| answer.consensus_state))
+    }
+
+    /// A connection of the chain.
+    pub(crate) async fn connection(
+        &self,
+        connection: &ConnectionId,
+    ) -> Result<Option<Connection>, RpcError> {
+        const PATH: &str = "/ibc.core.connection.v1.Query/Connection";
+        let request = QueryConnectionRequest { connection_id: connection.to_string() };
+        let asked = self.ask::<QueryConnectionResponse>(PATH, &request, None).await;
+        let raw = found(asked)?.and_then(|(answer, _)| answer.connection);
+        let read = raw.map(|raw| Connection::decode(&raw.encode_to_vec())).transpose();
+        read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
+    }
+
+    /// A channel of the chain.
+    pub(crate) async fn channel(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<Option<Channel>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/Channel";
+        let (port_id, channel_id) = (port.to_string(), channel.to_string());
+        let asked = self
+            .ask::<QueryChannelResponse>(PATH, &QueryChannelRequest { port_id, channel_id }, None)
+            .await;
+        let raw = found(asked)?.and_then(|(answer, _)| answer.channel);
+        let read = raw.map(|raw| Channel::decode(&raw.encode_to_vec())).transpose();
+        read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
+    }
+
+    /// The sequence of the packet that a channel sends next.
+    pub(crate) async fn next_send(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<u64, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceSend";
+        let (port_id, channel_id) = (port.to_string(), channel.to_string());
+        let request = QueryNextSequenceSendRequest { port_id, channel_id };
+        let (answer, _) = self.ask::<QueryNextSequenceSendResponse>(PATH, &request, None).await?;
+        Ok(answer.next_sequence_send)
+    }
+
+    /// The sequence of the packet that an ordered channel receives next; 0 if it is unordered.
+    pub(crate) async fn next_receive(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<u64, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceReceive";
+        let (port_id, channel_id) = (port.to_string(), channel.to_string());
+        let request = QueryNextSequenceReceiveRequest { port_id, channel_id };
+        let (answer, _) =
+            self.ask::<QueryNextSequenceReceiveResponse>(PATH, &request, None).await?;
+        Ok(answer.next_sequence_receive)
+    }
+
+    /// The packets that the channel has sent and that are not acknowledged yet.
+    pub(crate) async fn commitments(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<Vec<PacketState>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/PacketCommitments";
+        self.paged(|page| async move {
+            let request = QueryPacketCommitmentsRequest {
+                port_id: port.to_string(),
+                channel_id: channel.to_string(),
+                pagination: Some(page),
+            };
+            let (answer, _) =
+                self.ask::<QueryPacketCommitmentsResponse>(PATH, &request, None).await?;
+            let states = answer.commitments.into_iter();
+            let states = states.map(|raw| PacketState { sequence: raw.sequence, data: raw.data });
+            Ok((states.collect(), answer.pagination))
+        })
+        .await
+    }
+
+    /// The hashes of the acknowledgements that the channel has written, of packets with these
+    /// sequences.
+    pub(crate) async fn acknowledgements(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+        sequences: &[u64],
+    ) -> Result<Vec<PacketState>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/PacketAcknowledgements";
+        let mut all = Vec::new();
+        for sequences in sequences.chunks(PAGE as usize) {
+            let request = QueryPacketAcknowledgementsRequest {
+                port_id: port.to_string(),
+                channel_id: channel.to_string(),
+                pagination: None,
+                packet_commitment_sequences: sequences.to_vec(),
+            };
+            let (answer, _) =
+                self.ask::<QueryPacketAcknowledgementsResponse>(PATH, &request, None).await?;
+            let states = answer.acknowledgements.into_iter();
+            all.extend(states.map(|raw| PacketState { sequence: raw.sequence, data: raw.data }));
+        }
+        Ok(all)
+    }
+
+    /// Which of these packets the channel has not received.
+    pub(crate) async fn unreceived(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+        sequences: &[u64],
+    ) -> Result<Vec<u64>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/UnreceivedPackets";
+        let mut all = Vec::new();
+        for sequences in sequences.chunks(PAGE as usize) {
+            let request = QueryUnreceivedPacketsRequest {
+                port_id: port.to_string(),
+                channel_id: channel.to_string(),
+                packet_commitment_sequences: sequences.to_vec(),
+            };
+            let (answer, _) =
+                self.ask::<QueryUnreceivedPacketsResponse>(PATH, &request, None).await?;
+            all.extend(answer.sequences);
+        }
+        Ok(all)
+    }
+
+    /// Of which of these packets that the channel sent it has not received the acknowledgement.
+    pub(crate) async fn unacknowledged(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+        sequences: &[u64],
+    ) -> Result<Vec<u64>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/UnreceivedAcks";
+        let mut all = Vec::new();
+        for sequences in sequences.chunks(PAGE as usize) {
+            let request = QueryUnreceivedAcksRequest {
+                port_id: port.to_string(),
+                channel_id: channel.to_string(),
+                packet_ack_sequences: sequences.to_vec(),
+            };
+            let (answer, _) = self.ask::<QueryUnreceivedAcksResponse>(PATH, &request, None).await?;
+            all.extend(answer.sequences);
+        }
+        Ok(all)
+    }
+
+    /// How much gas a block may use; `None` is without bound.
+    pub(super) async fn max_gas(&self) -> Result<Option<u64>, RpcError> {
+        let ConsensusParams { block } = self.consensus_params().await?;
+        Ok(u64::try_from(block.max_gas).ok())
+    }
+
+    /// Calls a service, and says at what height it answered.
+    async fn ask<A: Message + Default>(
+        &self,
+        path: &str,
+        request: &impl Message,
+        height: Option<u64>,
+    ) -> Result<(A, u64), RpcError> {
+        let answer = self.query(path, &request.encode_to_vec(), height).await?;
+        let read = A::decode(&answer.value[..]);
+        let read = read.map_err(|error| self.unexpected("abci_query", &error.to_string()))?;
+        Ok((read, answer.height))
+    }
+
+    async fn paged<T, F: Future<Output = Result<(Vec<T>, Option<PageResponse>), RpcError>>>(
+        &self,
+        ask: impl Fn(PageRequest) -> F,
+    ) -> Result<Vec<T>, RpcError> {
+        let (mut all, mut key) = (Vec::new(), Vec::new());
+        for _ in 0..MAX_PAGES {
+            let page = PageRequest { key, limit: PAGE, ..PageRequest::default() };
+            let (some, next) = ask(page).await?;
+            all.extend(some);
+            key = next.map(|next| next.next_key).unwrap_or_default();
+            if key.is_empty() {
+                return Ok(all);
+            }
+        }
+        Err(self.unexpected("abci_query", "there are more than 100,000 of them"))
+    }
+}
+
+/// An account with more to it, whose first part is the base account: a vesting one, for example,
+/// has that inside of its first part again.
+#[derive(Clone, PartialEq, Message)]
+struct Nested {
+    #[prost(message, optional, tag = "1")]
+    base: Option<BaseAccount>,
+}
+
+/// Takes the chain's "not found" for an answer (gRPC status 5, which the SDK turns into its own
+/// error 22 or 38, by version).
+fn found<T>(asked: Result<T, RpcError>) -> Result<Option<T>, RpcError> {
+    match asked {
+        Ok(answer) => Ok(Some(answer)),
+        Err(RpcError::Query { log, .. }) if log.contains("not found") => Ok(None),
+        Err(error) => Err(error),
+    }
+}

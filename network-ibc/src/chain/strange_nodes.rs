@@ -1,0 +1,1 @@
+//! Nodes that answer what no node should.

@@ -1,0 +1,116 @@
+//! Which messages go into one transaction.
+
+use std::collections::VecDeque;
+
+use ibc_proto::google::protobuf::Any;
+use tokio::sync::oneshot;
+
+use super::{Fate, TxError};
+use crate::chain::tx;
+
+/// A message, and whoever waits for its fate.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) message: Any,
+    /// How many bytes it adds to a transaction.
+    pub(super) size: usize,
+    reply: oneshot::Sender<Fate>,
+}
+
+impl Item {
+    pub(super) fn new(message: Any, reply: oneshot::Sender<Fate>) -> Self {
+        Self { size: tx::size(&message), message, reply }
+    }
+
+    pub(super) fn reply(self, fate: Fate) {
+        // Whoever asked may have gone.
+        let _ = self.reply.send(fate);
+    }
+}
+
+/// The messages of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Batch(pub(super) Vec<Item>);
+
+impl Batch {
+    /// Takes as many messages as fit, from the first, and at least one.
+    pub(super) fn take(waiting: &mut VecDeque<Item>, messages: usize, bytes: usize) -> Self {
+        let (mut count, mut sum) = (0, 0_usize);
+        for item in waiting.iter() {
+            sum = sum.saturating_add(item.size);
+            if count > 0 && (count >= messages || sum > bytes) {
+                break;
+            }
+            count += 1;
+        }
+        Self(waiting.drain(..count).collect())
+    }
+
+    pub(super) fn messages(&self) -> Vec<Any> {
+        self.0.iter().map(|item| item.message.clone()).collect()
+    }
+
+    /// Takes one message out and says why it fails, if there is one with that number.
+    pub(super) fn fail(&mut self, index: usize, error: TxError) -> bool {
+        let found = index < self.0.len();
+        if found {
+            self.0.remove(index).reply(Err(error));
+        }
+        found
+    }
+
+    pub(super) fn fail_all(self, error: &TxError) {
+        for item in self.0 {
+            item.reply(Err(error.clone()));
+        }
+    }
+
+    /// The two halves, if there are two.
+    pub(super) fn halves(mut self) -> Result<(Self, Self), Self> {
+        if self.0.len() < 2 {
+            return Err(self);
+        }
+        let second = self.0.split_off(self.0.len().div_ceil(2));
+        Ok((self, Self(second)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(bytes: usize) -> Item {
+        let message = Any { type_url: "/a".to_owned(), value: vec![0; bytes] };
+        Item::new(message, oneshot::channel().0)
+    }
+
+    fn counts(sizes: &[usize], messages: usize, bytes: usize) -> Vec<usize> {
+        let mut waiting: VecDeque<_> = sizes.iter().map(|size| item(*size)).collect();
+        let mut counts = Vec::new();
+        while !waiting.is_empty() {
+            counts.push(Batch::take(&mut waiting, messages, bytes).0.len());
+        }
+        counts
+    }
+
+    #[test]
+    fn as_many_messages_as_fit_go_into_one_transaction() {
+        assert_eq!(counts(&[1; 10], 4, 1_000), [4, 4, 2]);
+        let each = item(90).size;
+        assert_eq!(counts(&[90; 7], 100, 3 * each), [3, 3, 1]);
+        assert_eq!(counts(&[90; 7], 100, 3 * each - 1), [2, 2, 2, 1]);
+        // None is left for ever.
+        assert_eq!(counts(&[500, 1, 500], 100, 100), [1, 1, 1]);
+        assert_eq!(counts(&[1, 1], 0, 100), [1, 1]);
+    }
+
+    #[test]
+    fn halves_keep_the_order() {
+        let batch = Batch((1..=5).map(item).collect());
+        let sizes =
+            |batch: &Batch| batch.0.iter().map(|item| item.message.value.len()).collect::<Vec<_>>();
+        let (first, second) = batch.halves().unwrap();
+        assert_eq!((sizes(&first), sizes(&second)), (vec![1, 2, 3], vec![4, 5]));
+        assert!(Batch(vec![item(1)]).halves().is_err());
+    }
+}

@@ -1,0 +1,409 @@
+//! The task that signs, sends, and finds out.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    Inclusion, TxError, TxSettings,
+    batch::{Batch, Item},
+    log::{Fault, events},
+};
+use crate::chain::{
+    RpcError,
+    answer::{Checked, TxResult},
+    key::ChainKey,
+    query::Account,
+    rpc::{Rpc, hash},
+    tx::{self, OVERHEAD, Terms},
+};
+
+/// How long is waited for a node that does not answer, and between looks for a transaction.
+const WAIT: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+/// How often one batch is begun anew because of the account's sequence.
+const SEQUENCE_TRIES: u32 = 20;
+/// The most that is added to the gas that a trial used.
+const MAX_GAS_PERCENT: u64 = 500;
+/// How often one batch is sent without any block taking it.
+const SENDING_TRIES: u32 = 5;
+/// How often the index is asked for a transaction that must have been included.
+const INDEX_TRIES: u32 = 8;
+/// After how many looks a transaction is given to the node again, which may have lost it.
+const LOOKS: u32 = 10;
+
+pub(super) struct Worker {
+    rpc: Rpc,
+    chain: String,
+    key: ChainKey,
+    address: String,
+    settings: TxSettings,
+    requests: mpsc::Receiver<Vec<Item>>,
+    waiting: VecDeque<Item>,
+    /// Number and next sequence, once they are known.
+    account: Option<Account>,
+    /// The most gas that a transaction may use, once that is known.
+    max_gas: Option<u64>,
+    /// How much gas a transaction may use, in percent of what it used when it was tried.
+    gas_percent: u64,
+    /// Whether the node can be asked for transactions by their hash.
+    index: bool,
+}
+
+/// A transaction that was sent.
+struct Sent {
+    bytes: Vec<u8>,
+    hash: [u8; 32],
+    sequence: u64,
+    /// The height after which it was sent, and the last one that may include it.
+    after: u64,
+    until: u64,
+}
+
+/// What is to be done with a batch.
+enum Next {
+    Done,
+    Again(Batch),
+    Halves(Batch),
+}
+
+/// What became of a transaction.
+enum Outcome {
+    Included {
+        height: u64,
+        result: TxResult,
+    },
+    /// It is in no block and never will be.
+    Dead,
+}
+
+impl Worker {
+    pub(super) fn new(
+        rpc: Rpc,
+        chain: String,
+        key: ChainKey,
+        settings: TxSettings,
+        requests: mpsc::Receiver<Vec<Item>>,
+    ) -> Self {
+        Self {
+            rpc,
+            chain,
+            address: key.address(),
+            key,
+            requests,
+            waiting: VecDeque::new(),
+            account: None,
+            max_gas: None,
+            gas_percent: u64::from(settings.gas_percent.max(100)),
+            index: true,
+            settings,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.waiting.is_empty() {
+                match self.requests.recv().await {
+                    Some(items) => self.waiting.extend(items),
+                    None => return,
+                }
+            }
+            while self.waiting.len() < self.settings.max_messages {
+                let Ok(items) = self.requests.try_recv() else { break };
+                self.waiting.extend(items);
+            }
+            let bytes = self.settings.max_bytes.saturating_sub(OVERHEAD);
+            let batch = Batch::take(&mut self.waiting, self.settings.max_messages, bytes);
+            self.execute(batch).await;
+        }
+    }
+
+    /// Finds out what becomes of each message of a batch.
+    async fn execute(&mut self, batch: Batch) {
+        let mut stack = vec![batch];
+        let (mut sequences, mut sendings) = (0, 0);
+        while let Some(batch) = stack.pop() {
+            if batch.0.is_empty() {
+                continue;
+            }
+            match self.attempt(batch, &mut sequences, &mut sendings).await {
+                Next::Done => (sequences, sendings) = (0, 0),
+                Next::Again(batch) => stack.push(batch),
+                Next::Halves(batch) => match batch.halves() {
+                    Ok((first, second)) => stack.extend([second, first]),
+                    // Whoever asks for halves has made sure that there are two.
+                    Err(one) => stack.push(one),
+                },
+            }
+        }
+    }
+
+    async fn attempt(&mut self, batch: Batch, sequences: &mut u32, sendings: &mut u32) -> Next {
+        let (address, tries) = (self.address.clone(), *sequences);
+        if tries >= SEQUENCE_TRIES {
+            *sequences = 0;
+            batch.fail_all(&TxError::Sequence { address, tries });
+            return Next::Done;
+        }
+        if *sendings >= SENDING_TRIES {
+            batch.fail_all(&TxError::NotIncluded { tries: std::mem::take(sendings) });
+            return Next::Done;
+        }
+        let Some(account) = self.account().await else {
+            batch.fail_all(&TxError::NoAccount { address });
+            return Next::Done;
+        };
+        let used = match self.try_out(&batch, account).await {
+            Ok(used) => used,
+            Err((fault, error)) => return self.judge(batch, fault, error, sequences).await,
+        };
+        let max_gas = self.max_gas().await;
+        if used > max_gas {
+            if batch.0.len() > 1 {
+                return Next::Halves(batch);
+            }
+            batch.fail_all(&TxError::TooMuchGas { gas: used, limit: max_gas });
+            return Next::Done;
+        }
+        let gas = (used.saturating_mul(self.gas_percent) / 100).min(max_gas);
+
+        let after = self.height().await;
+        let until = after.saturating_add(self.settings.timeout_blocks.max(1));
+        let terms = Terms {
+            chain: &self.chain,
+            account: account.number,
+            sequence: account.sequence,
+            gas,
+            fee: self.settings.gas_price.fee(gas),
+            timeout_height: until,
+        };
+        let bytes = tx::sign(&self.key, batch.messages(), &terms);
+        let sent = Sent { hash: hash(&bytes), bytes, sequence: account.sequence, after, until };
+        if let Err((fault, error)) = self.send(&sent).await {
+            return self.judge(batch, fault, error, sequences).await;
+        }
+        match self.find_out(&sent).await {
+            Outcome::Included { height, result } => {
+                // Whether it was executed or has failed, its sequence is used up.
+                self.account =
+                    Some(Account { sequence: account.sequence.saturating_add(1), ..account });
+                (*sequences, *sendings) = (0, 0);
+                if result.code == 0 {
+                    self.gas_percent = u64::from(self.settings.gas_percent.max(100));
+                    included(batch, height, sent.hash, result);
+                    return Next::Done;
+                }
+                let fault = Fault::of(&result.codespace, result.code, &result.log);
+                let error = refused(result.codespace, result.code, &result.log);
+                if fault == Fault::Gas && gas >= max_gas {
+                    if batch.0.len() > 1 {
+                        return Next::Halves(batch);
+                    }
+                    batch.fail_all(&TxError::TooMuchGas { gas, limit: max_gas });
+                    return Next::Done;
+                }
+                self.judge(batch, fault, error, sequences).await
+            }
+            Outcome::Dead => {
+                *sendings += 1;
+                self.account = None;
+                Next::Again(batch)
+            }
+        }
+    }
+
+    /// Decides what to do about a transaction that was refused or has failed.
+    async fn judge(
+        &mut self,
+        mut batch: Batch,
+        fault: Fault,
+        error: TxError,
+        sequences: &mut u32,
+    ) -> Next {
+        tracing::debug!(?fault, %error, messages = batch.0.len(), "a transaction fails");
+        match fault {
+            Fault::Sequence(expected) => {
+                *sequences += 1;
+                // A transaction of another program may wait for its block, of which only the text
+                // tells. If the text is wrong, asking twice in a row finds the truth.
+                let known = self.account.filter(|_| *sequences % 2 == 1);
+                self.account =
+                    known.zip(expected).map(|(known, sequence)| Account { sequence, ..known });
+                sleep(WAIT.0 * *sequences).await;
+                Next::Again(batch)
+            }
+            Fault::Message(index) if batch.fail(index, error.clone()) => Next::Again(batch),
+            Fault::Gas if self.gas_percent < MAX_GAS_PERCENT => {
+                self.gas_percent = self.gas_percent.saturating_mul(5) / 4;
+                Next::Again(batch)
+            }
+            Fault::Late | Fault::Known => {
+                *sequences += 1;
+                sleep(WAIT.0 * *sequences).await;
+                Next::Again(batch)
+            }
+            Fault::Account => {
+                batch.fail_all(&error);
+                Next::Done
+            }
+            Fault::Message(_) | Fault::Gas | Fault::Other if batch.0.len() > 1 => {
+                Next::Halves(batch)
+            }
+            Fault::Message(_) | Fault::Gas | Fault::Other => {
+                batch.fail_all(&error);
+                Next::Done
+            }
+        }
+    }
+
+    /// The account; `None` if the chain does not know it.
+    async fn account(&mut self) -> Option<Account> {
+        if self.account.is_none() {
+            let (rpc, address) = (&self.rpc, &self.address);
+            self.account = patiently(|| rpc.account(address)).await.ok().flatten();
+        }
+        self.account
+    }
+
+    async fn max_gas(&mut self) -> u64 {
+        let limit = self.settings.max_gas;
+        if self.max_gas.is_none() {
+            let rpc = &self.rpc;
+            // A node that does not tell has no say in it.
+            let block = patiently(|| rpc.max_gas()).await.ok().flatten();
+            self.max_gas = Some(block.map_or(limit, |block| block.min(limit)));
+        }
+        self.max_gas.unwrap_or(limit)
+    }
+
+    async fn height(&self) -> u64 {
+        let status = patiently(|| self.rpc.status()).await;
+        status.map_or(0, |status| status.height)
+    }
+
+    /// Tries a batch, and says how much gas it used.
+    async fn try_out(&self, batch: &Batch, account: Account) -> Result<u64, (Fault, TxError)> {
+        let terms = Terms {
+            chain: &self.chain,
+            account: account.number,
+            sequence: account.sequence,
+            gas: 0,
+            fee: Vec::new(),
+            timeout_height: 0,
+        };
+        let tx = tx::unsigned(&self.key, batch.messages(), &terms);
+        let tried = patiently(|| self.rpc.simulate(tx.clone())).await;
+        tried.map_err(of_rpc)
+    }
+
+    /// Gives the node a transaction. `Ok` if the node has it or may have it.
+    async fn send(&self, sent: &Sent) -> Result<(), (Fault, TxError)> {
+        match self.rpc.broadcast(&sent.bytes).await {
+            Ok(Checked { code: 0, .. }) => Ok(()),
+            Ok(Checked { code, codespace, log, .. }) => match Fault::of(&codespace, code, &log) {
+                Fault::Known => Ok(()),
+                fault => Err((fault, refused(codespace, code, &log))),
+            },
+            // Whether the node has it is not known, or it will take it later: it is given to it
+            // again while it is looked for.
+            Err(error) if error.may_pass() => Ok(()),
+            Err(RpcError::Node { message, .. })
+                if message.contains("tx already exists in cache")
+                    || message.contains("mempool is full") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(of_rpc(error)),
+        }
+    }
+
+    /// Waits until it is certain what became of a transaction.
+    ///
+    /// It is not in a block as long as the account's sequence is its own. It never will be when
+    /// that holds after the last block that may include it, or when the sequence is used up and no
+    /// block since it was sent has it.
+    async fn find_out(&mut self, sent: &Sent) -> Outcome {
+        let (mut wait, mut looks, mut used) = (WAIT.0, 0_u32, 0_u32);
+        loop {
+            sleep(wait).await;
+            wait = (wait * 5 / 4).min(WAIT.1);
+            looks += 1;
+            if self.index {
+                match self.rpc.tx(&sent.hash).await {
+                    Ok(Some(found)) => {
+                        let (height, result) = (found.height, found.tx_result);
+                        return Outcome::Included { height, result };
+                    }
+                    Ok(None) => {}
+                    Err(RpcError::Node { message, .. }) if message.contains("disabled") => {
+                        self.index = false;
+                    }
+                    Err(_) => continue,
+                }
+            }
+            let Ok(Some(account)) = self.rpc.account(&self.address).await else { continue };
+            if account.sequence > sent.sequence {
+                used += 1;
+                // The index comes a little later than the block, and costs less.
+                if self.index && used < INDEX_TRIES {
+                    wait = WAIT.0;
+                    continue;
+                }
+                if let Ok(outcome) = self.look_through(sent, account.height).await {
+                    return outcome;
+                }
+            } else if account.height >= sent.until {
+                return Outcome::Dead;
+            } else if looks.is_multiple_of(LOOKS) {
+                // Its answer is of no matter: what counts is what is in blocks.
+                let _ = self.rpc.broadcast(&sent.bytes).await;
+            }
+        }
+    }
+
+    /// Looks for a transaction in all blocks that may have it.
+    async fn look_through(&self, sent: &Sent, to: u64) -> Result<Outcome, RpcError> {
+        for height in sent.after.saturating_add(1)..=to.min(sent.until) {
+            if let Some(result) = self.rpc.tx_in(&sent.hash, height).await? {
+                return Ok(Outcome::Included { height, result });
+            }
+        }
+        Ok(Outcome::Dead)
+    }
+}
+
+/// Asks until the node answers, one way or the other.
+async fn patiently<T, F: Future<Output = Result<T, RpcError>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, RpcError> {
+    let mut wait = WAIT.0;
+    loop {
+        match ask().await {
+            Err(error) if error.may_pass() => {
+                tracing::debug!(%error, "the node is asked again");
+                sleep(wait).await;
+                wait = (wait * 2).min(WAIT.1);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn included(batch: Batch, height: u64, tx: [u8; 32], result: TxResult) {
+    let events = events(result, batch.0.len());
+    for (item, events) in batch.0.into_iter().zip(events) {
+        item.reply(Ok(Inclusion { height, tx, events }));
+    }
+}
+
+fn of_rpc(error: RpcError) -> (Fault, TxError) {
+    match error {
+        RpcError::Query { codespace, code, log, .. } => {
+            (Fault::of(&codespace, code, &log), refused(codespace, code, &log))
+        }
+        other => (Fault::Other, refused(String::new(), 0, &other.to_string())),
+    }
+}
+
+fn refused(codespace: String, code: u32, log: &str) -> TxError {
+    TxError::Refused { codespace, code, log: crate::chain::error::excerpt(log) }
+}
