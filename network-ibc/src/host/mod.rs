@@ -16,6 +16,8 @@ mod peer;
 mod service;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traces;
 mod way;
 mod wire;
 
