@@ -30,6 +30,10 @@ async fn bound(host: &Host, name: &str) -> Port {
     Network::builder().protocol(host.clone()).build().unwrap().bind(name).await.unwrap()
 }
 
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.unwrap()
+}
+
 /// Shows what the host does when a test is run with `--nocapture`.
 fn log() {
     let _ = tracing_subscriber::fmt()
