@@ -2,6 +2,7 @@
 //!
 //! | to | is |
 //! |---|---|
+//! | find out whether a host can relay to a chain at all | [`connect::Chain`] |
 //! | ask a node, with proofs and headers | [`rpc::Rpc`] |
 //! | learn what happens on the chain | [`events::ChainEvents`] |
 //! | have messages executed, from an account | [`submit::Submitter`] |
@@ -11,6 +12,7 @@
 #![allow(dead_code, reason = "not all of it is used yet")]
 
 mod answer;
+mod connect;
 mod error;
 mod event;
 mod events;
@@ -28,6 +30,7 @@ mod strange_nodes;
 mod submit;
 mod tx;
 
+pub use connect::{ChainConfig, ChainError};
 pub use error::RpcError;
 pub(crate) use event::{IbcEvent, Step};
 pub(crate) use events::{ChainEvents, Heard};
