@@ -52,8 +52,6 @@ pub use engine::EngineError;
 pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};
-#[cfg(feature = "chain")]
-pub use host::ChainConfig;
 #[cfg(feature = "host")]
 pub use host::{Context, Hop, HopError, Host, HostBuilder, HostError, Module, ModuleChannel};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};

@@ -30,13 +30,15 @@ mod strange_nodes;
 mod submit;
 mod tx;
 
+pub(crate) use connect::Chain;
 pub use connect::{ChainConfig, ChainError};
 pub use error::RpcError;
 pub(crate) use event::{IbcEvent, Step};
-pub(crate) use events::{ChainEvents, Heard};
+pub(crate) use events::Heard;
 pub use key::{ChainKey, ChainKeyError};
-pub(crate) use rpc::Rpc;
 pub use rpc::RpcSettings;
-pub(crate) use submit::{Fate, Submitter};
+pub(crate) use submit::Fate;
 pub use submit::{TxError, TxSettings};
 pub use tx::GasPrice;
+#[cfg(test)]
+pub(crate) use {rpc::Rpc, submit::Submitter};

@@ -27,8 +27,6 @@ use std::{
 };
 
 pub use builder::HostBuilder;
-#[cfg(feature = "chain")]
-pub use chain::ChainConfig;
 pub use error::{HopError, HostError};
 pub use module::{Context, Module, ModuleChannel};
 use network_core::{Endpoint, EndpointError, ListenError, Port, Refusal};

@@ -79,14 +79,14 @@ impl Pair {
         let known = self.ask(make).await.unwrap();
         let states = self.ask(|reply| Command::States { reply }).await.unwrap();
         let known = Some(lock(&self.chain).meet(known, states));
-        let (batches, mut relayed) = mpsc::unbounded_channel::<Vec<u8>>();
+        let (batches, mut relayed) = mpsc::unbounded_channel::<wire::Batch>();
         let chain = CHAIN.to_owned();
         self.host.0.inbox.push(Command::PeerUp { chain, peer: WAY, batches, known });
         let (inbox, chain) = (self.host.0.inbox.clone(), self.chain.clone());
         tokio::spawn(async move {
             // Until the host ends.
             while let Some(batch) = relayed.recv().await {
-                let outcomes = Some(lock(&chain).hears(&batch));
+                let outcomes = Some(lock(&chain).hears(batch));
                 inbox.push(Command::Relayed { chain: CHAIN.to_owned(), peer: WAY, outcomes });
             }
         });

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time};
 
 use super::{FIRST, LONGEST, Relayer, late::Late};
 use crate::{
-    chain::{ChainEvents, Heard, IbcEvent, RpcError, Step},
+    chain::{Heard, IbcEvent, RpcError, Step},
     engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
     height::Height,
     host::{
@@ -89,7 +89,7 @@ impl Ends {
 impl Relayer {
     /// Tells the host what happens on the chain. `late`: packets that the chain did not receive.
     pub(super) async fn inward(&self, mut late: mpsc::UnboundedReceiver<Late>) {
-        let chain = self.chain.clone();
+        let chain = self.chain.id.clone();
         let Ok(state) = self.shared.ask(|reply| Command::Chain { chain, reply }).await else {
             return;
         };
@@ -98,7 +98,7 @@ impl Relayer {
             channels: state.channels.into_iter().collect(),
         };
         let mut seen = state.seen.unwrap_or(0);
-        let mut events = ChainEvents::from(self.rpc.clone(), seen + 1);
+        let mut events = self.chain.events(seen + 1);
         let mut unreceived: Vec<Late> = Vec::new();
         let mut refresh = time::interval(REFRESH);
         loop {
@@ -110,7 +110,7 @@ impl Relayer {
                             (height, news.filter_map(|event| ends.news(event, self)).collect())
                         }
                         Heard::Missed { from, to } => {
-                            tracing::warn!(chain = self.chain, from, to, "blocks were missed");
+                            tracing::warn!(chain = self.chain.id, from, to, "blocks were missed");
                             (to, self.missed(&ends).await)
                         }
                     };
@@ -131,7 +131,7 @@ impl Relayer {
                 }
                 Some(packet) = late.recv() => unreceived.push(packet),
                 _ = refresh.tick() => {
-                    if let Ok(status) = self.rpc.status().await {
+                    if let Ok(status) = self.chain.rpc.status().await {
                         self.deliver(Vec::new(), status.height).await;
                     }
                 }
@@ -140,15 +140,24 @@ impl Relayer {
     }
 
     async fn saw(&self, height: u64) {
-        let (chain, seen) = (self.chain.clone(), Some(height));
+        let (chain, seen) = (self.chain.id.clone(), Some(height));
         let stored =
             self.shared.ask(|reply| Command::SetChain { chain, theirs: None, seen, reply });
         // Ended, if not.
         let _ = stored.await;
     }
 
+    /// After which block the state is to be proved of what was so after this one: the host's client
+    /// may be further, and then knows nothing of the heights that it has left out.
+    pub(super) async fn provable(&self, height: u64) -> Option<u64> {
+        let chain = self.chain.id.clone();
+        let known = self.shared.ask(|reply| Command::Knows { chain, reply }).await.ok()??;
+        Some(height.max(known.height.saturating_sub(1)))
+    }
+
     /// Tells the host what happened in a block.
     async fn tell(&self, news: Vec<News>, height: u64) {
+        let Some(height) = self.provable(height).await else { return };
         let mut messages = Vec::new();
         for news in news.chunks(AT_ONCE) {
             let proved = news.iter().map(|news| self.message(news, height).boxed());
@@ -166,23 +175,22 @@ impl Relayer {
             match self.try_message(news, height).await {
                 Ok(message) => return message,
                 Err(error) => {
-                    tracing::debug!(chain = self.chain, %error, "a proof is not to be had yet");
+                    tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
                     time::sleep(wait).await;
                     wait = LONGEST.min(wait * 2);
                 }
             }
         }
-        tracing::warn!(chain = self.chain, height, ?news, "there is no proof of what happened");
+        tracing::warn!(chain = self.chain.id, height, ?news, "there is no proof of what happened");
         None
     }
 
     /// The message that proves something of the chain's state after a block.
     async fn try_message(&self, news: &News, height: u64) -> Result<Option<Message>, RpcError> {
-        let proof_of = |key: String| async move { self.rpc.prove(&key, Some(height)).await };
+        let proof_of = |key: String| async move { self.chain.rpc.prove(&key, Some(height)).await };
         let unexpected =
-            |error: crate::EngineError| self.rpc.unexpected("abci_query", &error.to_string());
-        let revision = crate::ledger::revision(&self.chain);
-        let at = Some(RawHeight::from(Height::new(revision, height + 1)));
+            |error: crate::EngineError| self.chain.rpc.unexpected("abci_query", &error.to_string());
+        let at = Some(RawHeight::from(self.chain.at(height + 1)));
         let signer = String::new();
         Ok(match news {
             News::Connection(id) => {
@@ -196,7 +204,7 @@ impl Relayer {
             News::Channel(port, id) => {
                 let proved = proof_of(path::channel(port, id)).await?;
                 let end = Channel::decode(&proved.value).map_err(unexpected)?;
-                let hop = self.rpc.connection(&end.hop).await?;
+                let hop = self.chain.rpc.connection(&end.hop).await?;
                 let Some(hop) = hop.and_then(|hop| hop.counterparty) else { return Ok(None) };
                 if end.state == ChannelState::Closed && end.counterparty.is_none() {
                     return Ok(None);
@@ -239,7 +247,7 @@ impl Relayer {
     pub(super) async fn deliver(&self, messages: Vec<Message>, height: u64) {
         let messages: Vec<Any> = messages.iter().map(Message::write).collect();
         for _ in 0..TRIES {
-            let chain = self.chain.clone();
+            let chain = self.chain.id.clone();
             let asked = self.shared.ask(|reply| Command::Knows { chain, reply }).await;
             let Ok(Some(known)) = asked else { return };
             let trusted = Height::new(known.revision, known.height);
@@ -256,18 +264,22 @@ impl Relayer {
                 );
             }
             batch.messages.extend(messages.iter().cloned());
-            let chain = self.chain.clone();
+            let chain = self.chain.id.clone();
             let delivered = self.shared.ask(|reply| Command::Deliver { chain, batch, reply }).await;
             let Ok(outcomes) = delivered else { return };
             let again = outcomes.outcomes.iter().find(|outcome| outcome.code() == Code::Again);
             if let Some(again) = again {
-                tracing::warn!(chain = self.chain, text = again.text, "a header is not believed");
+                tracing::warn!(
+                    chain = self.chain.id,
+                    text = again.text,
+                    "a header is not believed"
+                );
                 time::sleep(LONGEST).await;
                 continue;
             }
             for outcome in outcomes.outcomes {
                 if outcome.code() == Code::Refused {
-                    tracing::debug!(chain = self.chain, text = outcome.text, "the host refuses");
+                    tracing::debug!(chain = self.chain.id, text = outcome.text, "the host refuses");
                 }
             }
             return;
@@ -278,10 +290,10 @@ impl Relayer {
     async fn header(&self, height: u64, trusted: Height) -> Any {
         let mut wait = POLL;
         loop {
-            match self.rpc.header(height, trusted).await {
+            match self.chain.rpc.header(height, trusted).await {
                 Ok(header) => return header,
                 Err(error) => {
-                    tracing::trace!(chain = self.chain, %error, "no header yet");
+                    tracing::trace!(chain = self.chain.id, %error, "no header yet");
                     time::sleep(wait).await;
                     // A block may take its time, and a node that is away as well.
                     wait = Duration::from_secs(1).min(wait + POLL / 2);

@@ -10,7 +10,7 @@ use crate::{
     address::Order,
     chain::RpcError,
     engine::{self, Channel, ChannelState, Message},
-    height::{Height, Timestamp},
+    height::Timestamp,
     identifier::{ChannelId, PortId},
     path,
 };
@@ -26,7 +26,7 @@ pub(super) struct Late {
 /// What can be said of one.
 enum Judged {
     /// It cannot be received any more.
-    Never(Message, u64),
+    Never(Box<Message>, u64),
     /// It was received after all.
     Received,
     /// It can still be received, as far as is known.
@@ -48,12 +48,12 @@ impl Relayer {
         for late in unreceived.drain(..) {
             match self.judge(&late).await {
                 Ok(Judged::Never(message, height)) => {
-                    self.deliver(vec![message], height).await;
+                    self.deliver(vec![*message], height).await;
                 }
                 Ok(Judged::Received) => {}
                 Ok(Judged::Waits) => waiting.push(late),
                 Err(error) => {
-                    tracing::debug!(chain = self.chain, %error, "nothing is known of a packet");
+                    tracing::debug!(chain = self.chain.id, %error, "nothing is known of a packet");
                     waiting.push(late);
                 }
             }
@@ -64,15 +64,16 @@ impl Relayer {
     async fn judge(&self, late: &Late) -> Result<Judged, RpcError> {
         let Late { packet, port, channel } = late;
         // The last block whose state a proof can be checked of: that needs the header after it.
-        let height = self.rpc.status().await?.height.saturating_sub(1);
-        let end = self.rpc.prove(&path::channel(port, channel), Some(height)).await?;
+        let height = self.chain.rpc.status().await?.height.saturating_sub(1);
+        let Some(height) = self.provable(height).await else { return Ok(Judged::Waits) };
+        let end = self.chain.rpc.prove(&path::channel(port, channel), Some(height)).await?;
         let state = Channel::decode(&end.value)
-            .map_err(|error| self.rpc.unexpected("abci_query", &error.to_string()))?;
+            .map_err(|error| self.chain.rpc.unexpected("abci_query", &error.to_string()))?;
         let key = match state.order {
             Order::Ordered => path::next_sequence_recv(port, channel),
             Order::Unordered => path::receipt(port, channel, packet.sequence),
         };
-        let proved = self.rpc.prove(&key, Some(height)).await?;
+        let proved = self.chain.rpc.prove(&key, Some(height)).await?;
         let due = match state.order {
             Order::Ordered => engine::number(&proved.value).unwrap_or(0),
             // Not looked at.
@@ -85,8 +86,7 @@ impl Relayer {
         if received {
             return Ok(Judged::Received);
         }
-        let revision = crate::ledger::revision(&self.chain);
-        let proof_height = Some(RawHeight::from(Height::new(revision, proved.height)));
+        let proof_height = Some(RawHeight::from(self.chain.at(proved.height)));
         let (packet, signer) = (Some(packet.clone()), String::new());
         if state.state == ChannelState::Closed {
             let message = Message::TimeoutOnClose(MsgTimeoutOnClose {
@@ -98,10 +98,10 @@ impl Relayer {
                 signer,
                 counterparty_upgrade_sequence: 0,
             });
-            return Ok(Judged::Never(message, proved.height));
+            return Ok(Judged::Never(Box::new(message), proved.height));
         }
         // The time that the host's client will know of the height.
-        let header = self.rpc.signed(proved.height).await?.header.unwrap_or_default();
+        let header = self.chain.rpc.signed(proved.height).await?.header.unwrap_or_default();
         let time = header.time.unwrap_or_default();
         let nanos = u64::try_from(time.seconds).unwrap_or(0).saturating_mul(1_000_000_000)
             + u64::try_from(time.nanos).unwrap_or(0);
@@ -115,6 +115,6 @@ impl Relayer {
             next_sequence_recv: due,
             signer,
         });
-        Ok(Judged::Never(message, proved.height))
+        Ok(Judged::Never(Box::new(message), proved.height))
     }
 }

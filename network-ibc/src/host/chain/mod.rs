@@ -12,6 +12,8 @@
 mod inward;
 mod late;
 mod outward;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,11 +31,11 @@ use super::{
     wire::{Client, Known},
 };
 use crate::{
-    chain::{ChainKey, Rpc, RpcError, RpcSettings, Submitter, TxSettings},
+    chain::{Chain, ChainConfig, RpcError},
     engine::Message,
     height::Height,
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
-    ledger::{Trust, valid_chain},
+    ledger::valid_chain,
 };
 
 /// How long a hop to a chain may take, in all.
@@ -42,37 +44,6 @@ const HOP_TIME: Duration = Duration::from_secs(120);
 /// How long is waited before a node is asked again, at first and at most.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// A chain that a host is to be connected to, and the account that pays there.
-#[derive(Clone, Debug)]
-pub struct ChainConfig {
-    url: String,
-    key: ChainKey,
-    rpc: RpcSettings,
-    tx: TxSettings,
-}
-
-impl ChainConfig {
-    /// The chain of a node, by the URL of its CometBFT RPC, such as `http://127.0.0.1:26657`. The
-    /// account is for this host alone: nobody else should sign with the key.
-    pub fn new(url: impl Into<String>, key: ChainKey) -> Self {
-        Self { url: url.into(), key, rpc: RpcSettings::default(), tx: TxSettings::default() }
-    }
-
-    /// How the node is talked to.
-    #[must_use]
-    pub fn rpc(mut self, settings: RpcSettings) -> Self {
-        self.rpc = settings;
-        self
-    }
-
-    /// How transactions are made: the price of gas, first of all.
-    #[must_use]
-    pub fn tx(mut self, settings: TxSettings) -> Self {
-        self.tx = settings;
-        self
-    }
-}
 
 /// What the host has stored of a chain.
 #[derive(Clone, Debug, Default)]
@@ -89,11 +60,7 @@ pub(super) struct ChainState {
 /// What relays between the host and one chain.
 struct Relayer {
     shared: Arc<Shared>,
-    rpc: Rpc,
-    submitter: Submitter,
-    chain: String,
-    /// The account that signs.
-    signer: String,
+    chain: Chain,
     /// The client that the chain has of this host, and the one that this host has of it.
     theirs: ClientId,
     ours: String,
@@ -132,10 +99,8 @@ impl Shared {
         self: &Arc<Self>,
         config: ChainConfig,
     ) -> Result<(ConnectionId, String), HopError> {
-        let ChainConfig { url, key, rpc, tx } = config;
-        let rpc = Rpc::new(&url, &rpc)?;
-        let status = rpc.status().await?;
-        let chain = status.chain;
+        let there = Chain::connect(config).await?;
+        let chain = there.id.clone();
         if !valid_chain(&chain) {
             return Err(HopError::peer("the id of the chain is none"));
         }
@@ -147,13 +112,8 @@ impl Shared {
         let ours = match self.ask(|reply| Command::Knows { chain: asked, reply }).await? {
             Some(known) => known,
             None => {
-                let unbonding = rpc.unbonding_time().await?;
-                let trust = Trust {
-                    trusting_period: unbonding * 2 / 3,
-                    unbonding_period: unbonding,
-                    ..Trust::default()
-                };
-                let (client_state, consensus_state) = rpc.client_of(status.height, &trust).await?;
+                let (client_state, consensus_state) =
+                    there.rpc.client_of(there.height, &there.trust()).await?;
                 let states = Client {
                     client_state: Some(client_state),
                     consensus_state: Some(consensus_state),
@@ -162,31 +122,21 @@ impl Shared {
                 self.ask(|reply| Command::MakeClient { chain, key, states, reply }).await??
             }
         };
-        let signer = key.address();
-        let submitter = Submitter::spawn(rpc.clone(), &chain, key, tx);
         let asked = chain.clone();
         let state = self.ask(|reply| Command::Chain { chain: asked, reply }).await?;
         let theirs = match state.theirs {
             Some(theirs) => theirs,
             None => {
-                let theirs = self.client_there(&submitter, &signer).await?;
+                let theirs = self.client_there(&there).await?;
                 let (chain, theirs_too) = (chain.clone(), Some(theirs.clone()));
-                let seen = Some(status.height);
+                let seen = Some(there.height);
                 self.ask(|reply| Command::SetChain { chain, theirs: theirs_too, seen, reply })
                     .await?;
                 theirs
             }
         };
         let other = theirs.to_string();
-        let relayer = Relayer {
-            shared: self.clone(),
-            rpc,
-            submitter,
-            chain: chain.clone(),
-            signer,
-            theirs,
-            ours: ours.client,
-        };
+        let relayer = Relayer { shared: self.clone(), chain: there, theirs, ours: ours.client };
         let (way, let_go) = tokio::sync::oneshot::channel();
         self.ways().insert(chain.clone(), way);
         tokio::spawn(relayer.run(let_go));
@@ -196,18 +146,14 @@ impl Shared {
     }
 
     /// Makes the chain's client of this host.
-    async fn client_there(
-        &self,
-        submitter: &Submitter,
-        signer: &str,
-    ) -> Result<ClientId, HopError> {
+    async fn client_there(&self, there: &Chain) -> Result<ClientId, HopError> {
         let states = self.ask(|reply| Command::States { reply }).await??;
         let create = Message::CreateClient(MsgCreateClient {
             client_state: states.client_state,
             consensus_state: states.consensus_state,
-            signer: signer.to_owned(),
+            signer: there.signer.clone(),
         });
-        let fate = submitter.submit(vec![create.write()]).await.pop();
+        let fate = there.submitter.submit(vec![create.write()]).await.pop();
         let included = fate.ok_or(HostError::Ended)??;
         let created = included.events.iter().find(|event| event.kind == "create_client");
         let client = created.and_then(|event| event.get("client_id"));
@@ -229,10 +175,11 @@ impl Relayer {
 
     /// The chain's client of this host, and the newest height that it knows.
     async fn known_there(&self) -> Result<Known, RpcError> {
-        let state = self.rpc.client_state(&self.theirs).await?;
+        let state = self.chain.rpc.client_state(&self.theirs).await?;
         let state = state.filter(|state| state.type_url == ClientState::type_url());
         let state = state.and_then(|state| ClientState::decode(&state.value[..]).ok());
-        let unexpected = || self.rpc.unexpected("abci_query", "its client of this host is gone");
+        let unexpected =
+            || self.chain.rpc.unexpected("abci_query", "its client of this host is gone");
         let height = Height::from(state.ok_or_else(unexpected)?.latest_height.unwrap_or_default());
         Ok(Known {
             client: self.theirs.to_string(),

@@ -23,7 +23,7 @@ impl Relayer {
             let known = match self.known_there().await {
                 Ok(known) => known,
                 Err(error) => {
-                    tracing::debug!(chain = self.chain, %error, "the chain cannot be reached");
+                    tracing::debug!(chain = self.chain.id, %error, "the chain cannot be reached");
                     time::sleep(wait).await;
                     wait = LONGEST.min(wait * 2);
                     continue;
@@ -32,7 +32,7 @@ impl Relayer {
             wait = FIRST;
             let peer = service::next_id();
             let (batches, mut wanted) = mpsc::unbounded_channel();
-            let (chain, inbox) = (&self.chain, &self.shared.inbox);
+            let (chain, inbox) = (&self.chain.id, &self.shared.inbox);
             inbox.push(Command::PeerUp { chain: chain.clone(), peer, batches, known: Some(known) });
             while let Some(batch) = wanted.recv().await {
                 let outcomes = self.relay(batch, &late).await;
@@ -57,9 +57,9 @@ impl Relayer {
         let signed: Vec<Any> = messages
             .iter()
             .filter(for_chains)
-            .map(|message| message.signed(&self.signer))
+            .map(|message| message.signed(&self.chain.signer))
             .collect();
-        let mut fates = self.submitter.submit(signed).await.into_iter();
+        let mut fates = self.chain.submitter.submit(signed).await.into_iter();
         let mut outcomes = Vec::with_capacity(messages.len());
         let mut again = false;
         for message in &messages {
@@ -99,11 +99,11 @@ impl Relayer {
             TxError::Refused { log, .. } => log,
             TxError::TooLarge { .. } | TxError::TooMuchGas { .. } => text.clone(),
             error => {
-                tracing::warn!(chain = self.chain, %error, "transactions cannot be made");
+                tracing::warn!(chain = self.chain.id, %error, "transactions cannot be made");
                 return None;
             }
         };
-        tracing::debug!(chain = self.chain, log, "the chain refuses a message");
+        tracing::debug!(chain = self.chain.id, log, "the chain refuses a message");
         let code = match message {
             // More than one relayer relays.
             _ if log.contains("redundant") => Code::Done,
@@ -131,7 +131,7 @@ impl Relayer {
     fn not_received(&self, packet: Packet, log: &str, late: &mpsc::UnboundedSender<Late>) {
         if !log.contains("timeout") {
             let sequence = packet.sequence;
-            tracing::warn!(chain = self.chain, sequence, log, "the chain refuses a packet");
+            tracing::warn!(chain = self.chain.id, sequence, log, "the chain refuses a packet");
         }
         let _ = late.send(Late::new(packet));
     }

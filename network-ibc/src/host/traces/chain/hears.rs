@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ibc_proto::{google::protobuf::Any, ibc::core::channel::v1::MsgChannelOpenAck};
 use network_testkit::replay::{End, Hears};
-use prost::Message as _;
 
 use super::{Chain, end, names, told};
 use crate::{
@@ -12,17 +11,13 @@ use crate::{
     address::Order,
     engine::{ChannelAttempt, Event, Message, Packet, Stage},
     height::Height,
-    host::wire::{Code, Outcome, Outcomes, Say, What},
+    host::wire::{Batch, Code, Outcome, Outcomes},
     identifier::ConnectionId,
 };
 
 impl Chain {
     /// Handles what the host relays.
-    pub(in crate::host::traces) fn hears(&mut self, batch: &[u8]) -> Outcomes {
-        let Ok(Say { what: Some(What::Batch(batch)) }) = Say::decode(batch) else {
-            (self.tell)(Hears::Nonsense("no batch".to_owned()));
-            return Outcomes::default();
-        };
+    pub(in crate::host::traces) fn hears(&mut self, batch: Batch) -> Outcomes {
         let outcomes = batch.messages.iter().map(|message| self.hears_one(message)).collect();
         for rejected in batch.rejected {
             self.rejected.insert(rejected.channel.clone());
