@@ -471,9 +471,13 @@ impl Actor {
         let hops = self.hops.lock().clone();
         let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
         let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
-        let channels = self.ledger.channels().into_iter().filter_map(|(_, _, end)| {
-            let open = end.state != ChannelState::Closed && self.leads_to(&end.hop, chain);
-            open.then_some((end.counterparty_port, end.counterparty?))
+        let channels = self.ledger.channels().into_iter().filter_map(|(port, id, end)| {
+            if end.state == ChannelState::Closed || !self.leads_to(&end.hop, chain) {
+                return None;
+            }
+            let unacked = self.ledger.outstanding(&port, &id);
+            let there = (end.counterparty_port, end.counterparty?);
+            Some(super::chain::EndState { there, unacked })
         });
         super::chain::ChainState {
             theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),

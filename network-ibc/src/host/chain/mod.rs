@@ -11,6 +11,7 @@
 
 mod inward;
 mod late;
+mod missed;
 mod outward;
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,15 @@ pub(super) struct ChainState {
     pub(super) seen: Option<u64>,
     /// The other ends of this host's connections and channels to the chain.
     pub(super) connections: Vec<ConnectionId>,
-    pub(super) channels: Vec<(PortId, ChannelId)>,
+    pub(super) channels: Vec<EndState>,
+}
+
+/// The other end of a channel of this host.
+#[derive(Clone, Debug)]
+pub(super) struct EndState {
+    pub(super) there: (PortId, ChannelId),
+    /// Which packets this host has sent over it and has no acknowledgement of.
+    pub(super) unacked: Vec<u64>,
 }
 
 /// What relays between the host and one chain.

@@ -118,13 +118,13 @@ async fn what_comes_too_late_is_proved_undelivered() {
         assert_eq!(within(connection.send("in time")).await.unwrap(), OK);
         // The chain has this time behind it when the packet comes.
         let soon = SendOptions::default().with_timeout(Duration::from_millis(150));
-        there.simd.pause().unwrap();
+        host.0.ways().clear();
         let late = connection.send_with("late", soon);
-        let resume = async {
+        let relayed = async {
             time::sleep(Duration::from_secs(1)).await;
-            there.simd.resume().unwrap();
+            host.connect_chain(there.config()).await.unwrap();
         };
-        let (late, ()) = within(async { tokio::join!(late, resume) }).await;
+        let (late, ()) = within(Box::pin(async { tokio::join!(late, relayed) })).await;
         let late = late.unwrap_err();
         assert!(matches!(late, SendError::TimedOut { .. }), "{late:?}");
         assert_eq!(late.delivery(), Delivery::NotDelivered);
