@@ -43,7 +43,7 @@ pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "chain")]
 pub use chain::{ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError, TxSettings};
 #[cfg(feature = "host")]
-pub use client::ClientError;
+pub use client::{ClientError, SoloKey};
 #[cfg(feature = "host")]
 pub use engine::EngineError;
 pub use error::AddressError;

@@ -7,6 +7,7 @@ mod builder;
 mod channel;
 mod datagram;
 mod error;
+mod face;
 mod inbox;
 mod link;
 mod module;
