@@ -88,6 +88,13 @@ pub(crate) struct Block {
     tree: Tree,
 }
 
+impl Block {
+    /// The provable value at a key as of this block.
+    pub(crate) fn value(&self, key: &str) -> Option<&Bytes> {
+        self.tree.get(key.as_bytes())
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -252,6 +259,11 @@ impl Ledger {
     /// Whether anything has changed since the last block.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// Whether no block was ever made.
+    pub(crate) fn is_new(&self) -> bool {
+        self.height == 0
     }
 
     /// What it is to be at when something is handled now: never before the last block.
