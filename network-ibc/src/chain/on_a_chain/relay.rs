@@ -390,6 +390,9 @@ async fn packets_go_to_the_chain_and_come_back_proved_on_both_sides() {
     let events = events.await;
     eprintln!("{PACKETS} packets received in {:?}", began.elapsed());
     assert_eq!(rpc.unreceived(&port_there, &channel_there, &sequences).await.unwrap(), [0; 0]);
+    let query = "recv_packet.packet_sequence='7'";
+    let found = rpc.tx_search(query, 1, 10).await.unwrap();
+    assert_eq!((found.total_count, found.txs[0].tx_result.code), (1, 0));
     let (mut answered, mut echoes) = (Vec::new(), Vec::new());
     for event in events {
         match event {

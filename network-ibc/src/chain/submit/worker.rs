@@ -356,7 +356,9 @@ impl Worker {
                     Err(RpcError::Node { message, .. }) if message.contains("disabled") => {
                         self.index = false;
                     }
-                    Err(_) => continue,
+                    Err(error) if error.may_pass() => continue,
+                    // The account tells, too.
+                    Err(error) => tracing::debug!(%error, "the index is of no use"),
                 }
             }
             let Ok(Some(account)) = self.rpc.account(&self.address).await else { continue };
