@@ -167,10 +167,10 @@ impl Chain {
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(Error::io("open the log of simd"))?;
         let process = Command::new(&self.simd)
-            .arg("start")
-            .arg("--home")
+            .args(["start", "--until-stdin-ends", "--home"])
             .arg(self.home.path())
-            .stdin(Stdio::null())
+            // It ends with this process, however that ends.
+            .stdin(Stdio::piped())
             .stdout(log.0)
             .stderr(log.1)
             .spawn()
@@ -284,6 +284,19 @@ mod tests {
         for pid in [pid, again] {
             let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
             assert!(rustix::process::test_kill_process(pid).is_err(), "simd still runs");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs Go and builds an ibc-go chain"]
+    fn it_ends_with_the_program_that_started_it_on_a_chain() {
+        let mut chain = Chain::start(Settings::default()).unwrap();
+        // As the system does with what a program held that was killed.
+        drop(chain.process.as_mut().unwrap().stdin.take());
+        let until = Instant::now() + WHY;
+        while chain.process.as_mut().unwrap().try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it outlives the program");
+            sleep(Duration::from_millis(10));
         }
     }
 }

@@ -25,6 +25,7 @@ mod key;
 mod on_a_chain;
 mod query;
 mod rpc;
+mod search;
 mod socket;
 #[cfg(test)]
 mod strange_nodes;

@@ -390,9 +390,6 @@ async fn packets_go_to_the_chain_and_come_back_proved_on_both_sides() {
     let events = events.await;
     eprintln!("{PACKETS} packets received in {:?}", began.elapsed());
     assert_eq!(rpc.unreceived(&port_there, &channel_there, &sequences).await.unwrap(), [0; 0]);
-    let query = "recv_packet.packet_sequence='7'";
-    let found = rpc.tx_search(query, 1, 10).await.unwrap();
-    assert_eq!((found.total_count, found.txs[0].tx_result.code), (1, 0));
     let (mut answered, mut echoes) = (Vec::new(), Vec::new());
     for event in events {
         match event {
@@ -440,6 +437,15 @@ async fn packets_go_to_the_chain_and_come_back_proved_on_both_sides() {
         assert_eq!(event, Event::Received(echo.clone()));
         path.acknowledge(echo, b"heard");
     }
+
+    // Who has heard nothing of it can find it again.
+    let found = rpc.sent_packets(&port_there, &channel_there, &sequences).await.unwrap();
+    assert_eq!(found, echoes);
+    let some = [99, 500, 7];
+    let found = rpc.answered_packets(&port_there, &channel_there, &some).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|(packet, _)| packet).collect();
+    assert_eq!(found, [sent[6].clone(), sent[98].clone()]);
+    assert!(rpc.sent_packets(&port, &channel, &[1]).await.unwrap().is_empty());
 
     // And the chain believes the host's acknowledgements.
     let left = rpc.unacknowledged(&port_there, &channel_there, &sequences).await.unwrap();
