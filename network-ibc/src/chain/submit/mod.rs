@@ -2,6 +2,7 @@
 
 mod batch;
 mod log;
+mod witness;
 mod worker;
 
 use ibc_proto::google::protobuf::Any;
