@@ -1,6 +1,6 @@
 //! References that are programs of their own, built when they are first needed and run beside this
 //! one, because they take what no other part of the workspace needs: a C++ compiler for libzmq, and
-//! for iroh and libp2p three hundred crates.
+//! for iroh and libp2p three hundred crates, and for ibc-testkit two hundred.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -22,6 +22,11 @@ impl Apart {
     /// DEALER and ROUTER of libzmq over TCP.
     pub(crate) fn zeromq() -> Self {
         Self { folder: "zeromq", name: "zeromq", running: None }
+    }
+
+    /// The contexts of ibc-testkit.
+    pub(crate) fn ibc_testkit() -> Self {
+        Self { folder: "ibc", name: "ibc-testkit", running: None }
     }
 
     /// One of those in `benches/peers`.

@@ -58,8 +58,12 @@ pub(crate) fn all() -> Vec<Case> {
         loopback("flow-64x64B", flow(64, 64), 1.5),
         loopback("flow-1024x64B", flow(1024, 64), 1.5),
         big("flow-8x1MiB", flow(8, KIB * KIB)),
-        ibc("unordered-1024x256B", flow(1024, 256)).against(Chains, None),
-        ibc("unordered-1024x256B-per-core", PER_CORE).against(Chains, 0.5),
+        ibc("unordered-1024x256B", flow(1024, 256))
+            .against(Apart::ibc_testkit(), 3.0)
+            .against(Chains, None),
+        ibc("unordered-1024x256B-per-core", PER_CORE)
+            .against(Apart::ibc_testkit(), None)
+            .against(Chains, 0.5),
         ibc_ordered("ordered-1024x256B", flow(1024, 256)).against(Chains, None),
         ibc_ordered("ordered-1024x256B-per-core", PER_CORE).against(Chains, 0.5),
         ibc("rtt", Workload::RoundTrip).against(Chains, 0.25),

@@ -10,6 +10,7 @@ use tokio::task::{JoinSet, consume_budget};
 use tokio::time::{sleep, timeout};
 
 use crate::peer::{Client, Peer, Result, Tally, Unavailable, check, look_at};
+use crate::processor;
 use crate::quantile::median;
 
 /// A cell that takes longer than this is stuck.
@@ -155,16 +156,10 @@ async fn round_trip<P: Peer>(peer: &P, address: &str, time: Duration) -> Result<
     median(&runs).ok_or_else(|| "not one run of round trips fit into the time".into())
 }
 
-/// How long this process has computed so far, all threads together.
+/// How long this process has computed so far.
 pub(crate) fn processor_time() -> Result<Duration> {
-    // Linux has it in steps of 10 ms, whatever its clock.
-    const STEP: Duration = Duration::from_millis(10);
-    let stat = std::fs::read_to_string("/proc/self/stat")
-        .map_err(|_| Unavailable("processor time is read from Linux's /proc".to_owned()))?;
-    // The name of the program, in brackets, may have spaces.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let steps = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
-    Ok(STEP * steps.sum::<Result<u32, _>>()?)
+    let told = processor::time();
+    Ok(told.map_err(|_| Unavailable("processor time is read from Linux's /proc".to_owned()))?)
 }
 
 /// Tasks that send until they are stopped, and the count of what was acked.

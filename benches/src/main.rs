@@ -5,7 +5,7 @@
 //!   main ── cases ── contest ─┬─ cells ── peer ─┬─ ours, ibc  the network crate
 //!              │              │    └─ window    └─ hand/*     the same by hand
 //!            report           ├─ idle                         two processes of this program
-//!                             └─ apart                        benches/{zeromq,peers}, a process
+//!                             └─ apart                        benches/{zeromq,peers,ibc}, processes
 //! ```
 //!
 //! In each round subject and references take turns, in an order that turns round every time. Each
@@ -24,6 +24,7 @@ mod ibc;
 mod idle;
 mod ours;
 mod peer;
+mod processor;
 mod quantile;
 mod report;
 mod window;

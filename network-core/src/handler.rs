@@ -137,7 +137,10 @@ impl<F> fmt::Debug for HandlerFn<F> {
 
 /// Some handler: what [`ListenHandler::on_accept`](crate::ListenHandler::on_accept) returns,
 /// so that one listener can give different connections different handlers.
-pub struct AnyHandler(Consumer);
+pub struct AnyHandler {
+    consumer: Consumer,
+    version: Option<String>,
+}
 
 /// Who takes the records of a connection.
 pub(crate) enum Consumer {
@@ -149,15 +152,28 @@ pub(crate) enum Consumer {
 impl AnyHandler {
     /// Boxes `handler`, once for a connection; its calls are not boxed.
     pub fn new(handler: impl ConnectionHandler) -> Self {
-        Self(Consumer::Handler(Box::new(move |connection| Box::pin(serve(handler, connection)))))
+        let serve = move |connection| -> ServeFuture { Box::pin(serve(handler, connection)) };
+        Self { consumer: Consumer::Handler(Box::new(serve)), version: None }
+    }
+
+    /// Answers the version that the dialer proposes in its endpoint with another one, on
+    /// transports where the two sides negotiate one
+    /// ([`Capabilities::negotiates`](crate::Capabilities::negotiates)): the channel version of
+    /// IBC. The endpoints of both sides then have this one, and a dialer that cannot do with it
+    /// closes the connection. On other transports the attempt is declined, and the dialer is told
+    /// why. Where this side dials it means nothing: the version is part of the endpoint there.
+    #[must_use]
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
     }
 
     pub(crate) fn pull() -> Self {
-        Self(Consumer::Pull)
+        Self { consumer: Consumer::Pull, version: None }
     }
 
-    pub(crate) fn into_consumer(self) -> Consumer {
-        self.0
+    pub(crate) fn into_parts(self) -> (Consumer, Option<String>) {
+        (self.consumer, self.version)
     }
 }
 

@@ -290,6 +290,7 @@ impl Drop for Attempts {
 #[must_use = "an attempt that is dropped is declined"]
 pub struct PendingAttempt {
     attempt: Attempt,
+    version: Option<String>,
     decide: oneshot::Sender<Decision>,
 }
 
@@ -308,6 +309,12 @@ impl PendingAttempt {
         &self.attempt
     }
 
+    /// Answers the proposed version with another one: see [`AnyHandler::with_version`].
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Accepts; the handler serves the connection.
     ///
     /// # Errors
@@ -315,8 +322,9 @@ impl PendingAttempt {
     /// [`AcceptPolicy`](crate::AcceptPolicy) keeps the dialer out by now.
     pub async fn accept(self, handler: impl Into<AnyHandler>) -> Result<Connection, AttemptOver> {
         let (tell, told) = oneshot::channel();
-        let consumer = handler.into().into_consumer();
-        let accepted = ConsumerSlot { consumer, tell: Some(tell) };
+        let (consumer, version) = handler.into().into_parts();
+        let version = version.or(self.version);
+        let accepted = ConsumerSlot { consumer, tell: Some(tell), version };
         self.decide.send(Ok(accepted)).map_err(|_| AttemptOver)?;
         told.await.map_err(|_| AttemptOver)
     }
@@ -345,7 +353,7 @@ pub(crate) struct AttemptQueue(Arc<Queue>);
 impl AttemptQueue {
     async fn decide(&self, attempt: &Attempt) -> Decision {
         let (decide, decision) = oneshot::channel();
-        let pending = PendingAttempt { attempt: attempt.clone(), decide };
+        let pending = PendingAttempt { attempt: attempt.clone(), version: None, decide };
         self.0.waiting.lock().push(pending).map_err(Refusal::new)?;
         self.0.changed.notify_one();
         decision.await.unwrap_or_else(|_| Err(Refusal::new("the attempt was dropped")))
@@ -378,7 +386,8 @@ impl<L: ListenHandler> Listener for L {
     fn decide_dyn<'a>(&'a self, port: &'a Port, attempt: &'a Attempt) -> BoxFuture<'a, Decision> {
         Box::pin(async move {
             let handler = self.on_accept(port, attempt).await?;
-            Ok(ConsumerSlot { consumer: handler.into_consumer(), tell: None })
+            let (consumer, version) = handler.into_parts();
+            Ok(ConsumerSlot { consumer, tell: None, version })
         })
     }
 

@@ -444,6 +444,12 @@ impl Acceptor {
         undecided.decided = true;
         let decision = asked.map_err(|_| Refusal::new("the listener panicked")).flatten();
         let consumer = decision.map_err(Rejection::Declined)?;
+        let negotiates =
+            || self.backend.upgrade().is_some_and(|backend| backend.capabilities().negotiates);
+        if consumer.version.is_some() && !negotiates() {
+            let why = "the listener wants another version, and this transport negotiates none";
+            return Err(Rejection::Declined(Refusal::new(why)));
+        }
         // The lists may have changed meanwhile. They are asked once more when the link is there.
         inner
             .let_in(membership.dialer(), || ())

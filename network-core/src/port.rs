@@ -180,7 +180,7 @@ impl Port {
             .network
             .admit()
             .map_err(|max| ConnectError::TooManyConnections { remote: remote.clone(), max })?;
-        let consumer = ConsumerSlot { consumer: handler.into_consumer(), tell: None };
+        let consumer = ConsumerSlot { consumer: handler.into_parts().0, tell: None, version: None };
         let seed = LinkSeed { port: inner.clone(), consumer, membership };
         let local = inner.endpoint.clone();
         let connecting = backend.connect(Dial { local, remote: remote.clone(), seed });

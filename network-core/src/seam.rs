@@ -96,6 +96,9 @@ pub struct Capabilities {
     pub acks_overtake: bool,
     /// A port may connect to one of its own network.
     pub reaches_itself: bool,
+    /// A listener may answer the version in the dialer's endpoint with another one
+    /// ([`AnyHandler::with_version`](crate::AnyHandler::with_version)).
+    pub negotiates: bool,
 }
 
 macro_rules! capability_setters {
@@ -124,6 +127,7 @@ capability_setters! {
     with_agrees_on_limits sets agrees_on_limits;
     with_acks_overtake sets acks_overtake;
     with_reaches_itself sets reaches_itself;
+    with_negotiates sets negotiates;
 }
 
 impl Capabilities {
@@ -139,6 +143,7 @@ impl Capabilities {
         agrees_on_limits: true,
         acks_overtake: true,
         reaches_itself: true,
+        negotiates: false,
     };
 
     /// Ordered, over the common frames: what a byte-stream backend can do.
@@ -321,6 +326,8 @@ pub struct LinkSeed {
 pub(crate) struct ConsumerSlot {
     pub(crate) consumer: Consumer,
     pub(crate) tell: Option<tokio::sync::oneshot::Sender<Connection>>,
+    /// What the listener answers the proposed version with, if not with the same.
+    pub(crate) version: Option<String>,
 }
 
 impl std::fmt::Debug for ConsumerSlot {
@@ -333,6 +340,12 @@ impl LinkSeed {
     /// The limits of the network, to be told to the remote side.
     pub fn limits(&self) -> &Limits {
         self.port.limits()
+    }
+
+    /// The version that the listener wants instead of the one that was proposed. Only backends that
+    /// [negotiate](Capabilities::negotiates) get one.
+    pub fn version(&self) -> Option<&str> {
+        self.consumer.version.as_deref()
     }
 
     /// What the connection may hold of records that came in. A backend whose link is not one

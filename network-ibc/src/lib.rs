@@ -36,6 +36,8 @@ mod interchain;
 mod ledger;
 #[cfg(feature = "host")]
 mod path;
+#[cfg(feature = "host")]
+pub mod transfer;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "chain")]
@@ -51,7 +53,7 @@ pub use error::AddressError;
 #[cfg(feature = "host")]
 pub use height::{Height, Timestamp};
 #[cfg(feature = "host")]
-pub use host::{Hop, HopError, Host, HostError};
+pub use host::{Context, Hop, HopError, Host, HostBuilder, HostError, Module, ModuleChannel};
 pub use identifier::{ChannelId, ClientId, ConnectionId, PortId};
 pub use interchain::{IcaChannel, account_address, icq_channel};
 #[cfg(feature = "host")]

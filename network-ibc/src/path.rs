@@ -41,7 +41,12 @@ pub(crate) fn acknowledgement(port: &PortId, channel: &ChannelId, sequence: u64)
     format!("acks/ports/{port}/channels/{channel}/sequences/{sequence}")
 }
 
-/// Not provable: below which sequence the receipts were pruned.
+/// Not a key of ICS-024: below which sequence there are no commitments of a channel.
+pub(crate) fn settled(port: &PortId, channel: &ChannelId) -> String {
+    format!("settled/ports/{port}/channels/{channel}")
+}
+
+/// Not provable: below which sequence receipts and acknowledgements were pruned.
 pub(crate) fn received_below(port: &PortId, channel: &ChannelId) -> String {
     format!("recvStartSequence/ports/{port}/channels/{channel}")
 }

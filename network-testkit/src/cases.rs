@@ -82,6 +82,7 @@ macro_rules! __list {
                 a_port_that_does_not_listen_turns_dialers_away;
                 a_name_that_nobody_has_turns_dialers_away;
                 a_listener_without_on_accept_declines;
+                another_version_is_agreed_on_or_declined;
                 a_slow_decision_holds_up_nobody_else;
                 a_decision_that_takes_too_long_is_a_no;
                 a_listener_is_told_of_a_dialer_that_goes_away;

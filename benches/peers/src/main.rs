@@ -17,6 +17,8 @@ mod over_libp2p;
 #[allow(dead_code)]
 #[path = "../../src/peer.rs"]
 mod peer;
+#[path = "../../src/processor.rs"]
+mod processor;
 #[allow(dead_code)]
 #[path = "../../src/quantile.rs"]
 mod quantile;

@@ -9,7 +9,7 @@
 //!
 //! Nothing here judges what the chain says: proofs and headers go to the host's client of it.
 
-#![allow(dead_code, reason = "the host's relayer to chains is what uses it")]
+#![allow(dead_code, reason = "not all of it is used yet")]
 
 mod answer;
 mod connect;
@@ -32,9 +32,15 @@ mod strange_nodes;
 mod submit;
 mod tx;
 
+pub(crate) use connect::Chain;
 pub use connect::{ChainConfig, ChainError};
 pub use error::RpcError;
+pub(crate) use event::{IbcEvent, Step};
+pub(crate) use events::Heard;
 pub use key::{ChainKey, ChainKeyError};
 pub use rpc::RpcSettings;
+pub(crate) use submit::Fate;
 pub use submit::{TxError, TxSettings};
 pub use tx::GasPrice;
+#[cfg(test)]
+pub(crate) use {rpc::Rpc, submit::Submitter};

@@ -17,14 +17,14 @@ use ibc_proto::{
 };
 use prost::{Message as _, Name};
 
-use super::error::EngineError;
+use super::{error::EngineError, settle::MsgSettle};
 
 macro_rules! messages {
     ($($name:ident $kind:ident),* $(,)?) => {
         /// A message of IBC's core, as chains take them in transactions (ICS-026).
         ///
         /// Misbehaviour is a client message like a header: it comes in an update, as from ibc-go
-        /// v8 on.
+        /// v8 on. `Settle` is ours.
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) enum Message {
             $($name($kind),)*
@@ -44,6 +44,17 @@ macro_rules! messages {
                     });
                 })*
                 Err(EngineError::invalid("type of the message", message.type_url.clone()))
+            }
+
+            /// Writes a message for a transaction that an account signs.
+            #[cfg(feature = "chain")]
+            pub(crate) fn signed(&self, signer: &str) -> Any {
+                match self {
+                    $(Self::$name(message) => Any {
+                        type_url: $kind::type_url(),
+                        value: $kind { signer: signer.to_owned(), ..message.clone() }.encode_to_vec(),
+                    },)*
+                }
             }
 
             /// Writes a message, as a transaction carries it.
@@ -76,4 +87,5 @@ messages! {
     Acknowledgement MsgAcknowledgement,
     Timeout MsgTimeout,
     TimeoutOnClose MsgTimeoutOnClose,
+    Settle MsgSettle,
 }

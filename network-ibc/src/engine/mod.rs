@@ -14,6 +14,7 @@ mod event;
 mod memo;
 mod message;
 mod packet;
+mod settle;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,9 @@ pub use error::EngineError;
 pub(crate) use event::{ChannelAttempt, Event};
 pub(crate) use message::Message;
 pub(crate) use packet::Timeout;
+#[cfg(test)]
+pub(crate) use packet::{commit_acknowledgement, commit_packet};
+pub(crate) use settle::MsgSettle;
 pub(crate) use stage::{Stage, Store, Writes, number};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};
 
@@ -77,6 +81,7 @@ impl Engine {
             Message::Acknowledgement(message) => self.acknowledge_packet(stage, message, at),
             Message::Timeout(message) => self.timeout_packet(stage, message, at),
             Message::TimeoutOnClose(message) => self.timeout_on_close(stage, message, at),
+            Message::Settle(message) => self.settle(stage, &message, at),
         }
     }
 }

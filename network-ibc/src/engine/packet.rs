@@ -366,10 +366,24 @@ fn of_channel(
     Ok(())
 }
 
-/// Below which sequence all packets were received and have no receipts any more.
-fn received_below(stage: &Stage<'_>, port: &PortId, id: &ChannelId) -> u64 {
+/// Below which sequence all packets are done with and have no receipts any more.
+pub(super) fn received_below(stage: &Stage<'_>, port: &PortId, id: &ChannelId) -> u64 {
     let key = path::received_below(port, id);
     stage.private(key.as_bytes()).as_deref().and_then(number).unwrap_or(0)
+}
+
+pub(super) fn set_received_below(stage: &mut Stage<'_>, port: &PortId, id: &ChannelId, below: u64) {
+    let below = Bytes::copy_from_slice(&below.to_be_bytes());
+    stage.set_private(path::received_below(port, id), Some(below));
+}
+
+/// What the next packet of a channel will be.
+pub(super) fn next_sequence_send(
+    stage: &Stage<'_>,
+    port: &PortId,
+    id: &ChannelId,
+) -> Result<u64, EngineError> {
+    counter(stage, &path::next_sequence_send(port, id))
 }
 
 fn counter(stage: &Stage<'_>, key: &str) -> Result<u64, EngineError> {

@@ -6,5 +6,6 @@ mod handshakes;
 mod host;
 mod messages;
 mod packets;
+mod settle;
 mod stage;
 mod stand;

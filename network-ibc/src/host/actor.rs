@@ -3,7 +3,11 @@
 //! A turn takes all commands that came, lets the engine handle them, makes one block of what they
 //! wrote, and only then tells anybody: what was not stored has not happened.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use ibc_proto::{
@@ -23,20 +27,24 @@ use super::{
     datagram::{self, Kind},
     error::HostError,
     inbox::{Command, Inbox, Opening},
+    module::{ModuleOpening, Modules},
     peer::Peer,
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
 use crate::{
     EngineError,
     engine::{
-        ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message, PREFIX,
-        Packet, Stage, Store as _,
+        Channel, ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message,
+        PREFIX, Packet, Stage, Store as _,
     },
     height::{At, Height, Timestamp},
-    identifier::{ChannelId, ClientId, ConnectionId},
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
     ledger::{Ledger, Trust},
     path,
 };
+
+/// A channel, and how it is found.
+type ChannelEnd = (PortId, ChannelId, Channel);
 
 /// Tells who waits for a hop.
 type HopReply = oneshot::Sender<Result<ConnectionId, HostError>>;
@@ -57,6 +65,10 @@ pub(super) struct Actor {
     pub(super) asked: HashMap<ChannelId, AbortHandle>,
     /// Who waits for a hop to a chain.
     pub(super) waiting: Vec<(String, ConnectionId, HopReply)>,
+    pub(super) modules: Modules,
+    pub(super) module_openings: HashMap<ChannelId, ModuleOpening>,
+    /// How many packets of a channel were done with since that was last said.
+    pub(super) done: HashMap<ChannelId, u32>,
     /// What is told once the block is made.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -77,6 +89,9 @@ fn now() -> Timestamp {
 /// How many other hosts a host knows: each costs it a client, and anybody who may dial can make
 /// one.
 const MAX_HOSTS: usize = 1_024;
+
+/// Of how many packets at once the other side is told that they are done with.
+const SETTLED_TOGETHER: u32 = 1_024;
 
 /// Private keys of the host.
 mod key {
@@ -116,6 +131,18 @@ mod key {
         [HOPS, connection.as_str().as_bytes()].concat()
     }
 
+    /// The client that a chain has of this host.
+    #[cfg(feature = "chain")]
+    pub(super) fn theirs(chain: &str) -> Vec<u8> {
+        format!("host/theirs/{chain}").into_bytes()
+    }
+
+    /// Up to which height everything that happened on a chain was dealt with.
+    #[cfg(feature = "chain")]
+    pub(super) fn seen(chain: &str) -> Vec<u8> {
+        format!("host/seen/{chain}").into_bytes()
+    }
+
     pub(super) const OUT: &[u8] = b"host/out/";
 
     /// What is to be relayed to a chain.
@@ -142,10 +169,16 @@ impl Actor {
             }
             self.inbox.take(&mut commands).await;
             for command in commands.drain(..) {
-                if let Command::Stop = command {
-                    return;
+                match command {
+                    Command::Stop => return,
+                    Command::End { ended } => {
+                        let _ = self.flush();
+                        drop(self);
+                        drop(ended);
+                        return;
+                    }
+                    command => self.handle(command),
                 }
-                self.handle(command);
             }
         }
     }
@@ -195,26 +228,38 @@ impl Actor {
             from = found;
             from.push(0);
         }
-        self.forget_tried();
-        self.close_left();
+        let (of_modules, left): (Vec<_>, Vec<_>) =
+            self.ledger.channels().into_iter().partition(|(port, ..)| self.modules.has(port));
+        self.forget_tried(&of_modules);
+        self.close_left(left);
+        for (port, id, channel) in of_modules {
+            if channel.state == ChannelState::Init {
+                self.resume_module(port, id, channel.hop);
+            }
+        }
     }
 
-    /// Forgets which channels other sides have begun. Whoever was asked about them is gone; who
-    /// still wants one asks again.
-    fn forget_tried(&mut self) {
+    /// Forgets which channels other sides have begun, but for those of modules. Whoever was asked
+    /// about them is gone; who still wants one asks again.
+    fn forget_tried(&mut self, of_modules: &[ChannelEnd]) {
+        let kept: HashSet<_> = of_modules.iter().map(|(_, id, _)| id.as_str().as_bytes()).collect();
         let hops: Vec<_> = self.hops.lock().keys().cloned().collect();
         for hop in hops {
             let prefix = key::tried_channel(hop.as_str(), "", "");
             let prefix = &prefix[..prefix.len() - 1];
-            while let Some((found, _)) = self.ledger.private_next(prefix, prefix) {
-                self.write(found, None);
+            let mut from = prefix.to_vec();
+            while let Some((found, id)) = self.ledger.private_next(prefix, &from) {
+                from = [&found[..], &[0]].concat();
+                if !kept.contains(&id[..]) {
+                    self.write(found, None);
+                }
             }
         }
     }
 
     /// Closes the channels of a process that ended: whoever handled their records is gone.
-    fn close_left(&mut self) {
-        for (port, id, channel) in self.ledger.channels() {
+    fn close_left(&mut self, left: Vec<ChannelEnd>) {
+        for (port, id, channel) in left {
             let message = MsgChannelCloseInit {
                 port_id: port.to_string(),
                 channel_id: id.to_string(),
@@ -229,6 +274,11 @@ impl Actor {
                 ChannelState::Init | ChannelState::Closed => {}
             }
         }
+    }
+
+    /// Whether a hop leads to a chain: what another host says without proof holds for no others.
+    pub(super) fn leads_to(&self, hop: &ConnectionId, chain: &str) -> bool {
+        self.hops.chain(hop).is_some_and(|other| other == chain)
     }
 
     pub(super) fn at(&self) -> At {
@@ -276,7 +326,10 @@ impl Actor {
     /// Asks another host again for the channels that this side has begun: it may have been
     /// restarted before it decided, or what it said may be lost.
     fn dial_again(&mut self, chain: &str) {
-        for (port, id) in self.dialing(chain) {
+        let of_modules =
+            self.module_openings.iter().filter(|(_, opening)| self.leads_to(&opening.hop, chain));
+        let of_modules = of_modules.map(|(id, opening)| (opening.port.clone(), id.clone()));
+        for (port, id) in self.dialing(chain).into_iter().chain(of_modules.collect::<Vec<_>>()) {
             self.peer(chain).push_new(Kind::channel(&port, &id));
         }
     }
@@ -310,6 +363,7 @@ impl Actor {
                 }
             }
             Event::ChannelClosed { port, channel } => {
+                self.settle(port, channel);
                 if let Ok(end) = self.with(|engine, stage, _| engine.channel(stage, port, channel))
                 {
                     self.send_over(&end.hop, Kind::channel(port, channel));
@@ -335,6 +389,8 @@ impl Actor {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.open(opening),
+            Command::OpenForModule(wanted) => self.open_for_module(wanted),
+            Command::CallModule { port, act } => self.call_module(&port, act),
             Command::Withdraw { number } => self.withdraw(number),
             Command::Decided { attempt, decision } => self.decided(attempt, decision),
             Command::Send { channel, id, payload, timeout } => {
@@ -372,7 +428,24 @@ impl Actor {
                 self.after.push(Box::new(move || drop(reply.send(outcomes))));
             }
             Command::Relayed { chain, peer, outcomes } => self.relayed(&chain, peer, outcomes),
-            Command::Stop => {}
+            #[cfg(feature = "chain")]
+            Command::Chain { chain, reply } => drop(reply.send(self.chain_state(&chain))),
+            #[cfg(feature = "chain")]
+            Command::SetChain { chain, theirs, seen, reply } => {
+                if let Some(theirs) = theirs {
+                    let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
+                    self.write(key::theirs(&chain), Some(theirs));
+                }
+                if let Some(seen) = seen {
+                    let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
+                    self.write(key::seen(&chain), Some(seen));
+                }
+                self.after.push(Box::new(move || {
+                    let _ = reply.send(());
+                }));
+            }
+            // The task has ended by then.
+            Command::Stop | Command::End { .. } => {}
         }
     }
 
@@ -387,6 +460,27 @@ impl Actor {
         let height = self.with(|engine, stage, _| engine.latest_height(stage, &client)).ok()?;
         let Height { revision, number } = height;
         Some(Known { client: client.to_string(), revision, height: number })
+    }
+
+    /// What is stored of a chain.
+    #[cfg(feature = "chain")]
+    fn chain_state(&self, chain: &str) -> super::chain::ChainState {
+        let theirs = self.ledger.private(&key::theirs(chain));
+        let theirs = theirs.as_deref().and_then(|client| std::str::from_utf8(client).ok());
+        let seen = self.ledger.private(&key::seen(chain));
+        let hops = self.hops.lock().clone();
+        let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
+        let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
+        let channels = self.ledger.channels().into_iter().filter_map(|(_, _, end)| {
+            let open = end.state != ChannelState::Closed && self.leads_to(&end.hop, chain);
+            open.then_some((end.counterparty_port, end.counterparty?))
+        });
+        super::chain::ChainState {
+            theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
+            seen: seen.as_deref().and_then(crate::engine::number),
+            connections: connections.collect(),
+            channels: channels.collect(),
+        }
     }
 
     /// The states of a client that begins with the last block.
@@ -484,10 +578,10 @@ impl Actor {
 
     fn take_batch(&mut self, chain: &str, batch: Batch) -> Outcomes {
         // First: a reason comes before the close.
-        batch.closing.iter().for_each(|closing| self.closes(closing));
+        batch.closing.iter().for_each(|closing| self.closes(chain, closing));
         let outcomes = batch.messages.iter().map(|message| self.take(chain, message)).collect();
-        batch.rejected.iter().for_each(|rejected| self.rejected(rejected));
-        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(withdrawn));
+        batch.rejected.iter().for_each(|rejected| self.rejected(chain, rejected));
+        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(chain, withdrawn));
         Outcomes { outcomes, known: self.knows(chain) }
     }
 
@@ -553,7 +647,11 @@ impl Actor {
                 }
             }
             Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
+                let begun = matches!(message, Message::ChannelOpenAck(_));
                 match self.deliver(message) {
+                    Ok(Event::ChannelOpen { port, channel }) if self.modules.has(&port) => {
+                        self.module_opened(&port, &channel, begun);
+                    }
                     Ok(Event::ChannelOpen { port, channel }) => {
                         self.channel_is_open(&port, &channel);
                     }
@@ -568,7 +666,14 @@ impl Actor {
                     engine.deliver(stage, Message::ChannelCloseConfirm(confirm), at)
                 });
                 match event {
-                    Ok(Event::ChannelClosed { .. }) => self.other_side_closed(&id),
+                    Ok(Event::ChannelClosed { port, channel }) => {
+                        self.settle(&port, &channel);
+                        if self.modules.has(&port) {
+                            self.module_closed(&port, &id);
+                        } else {
+                            self.other_side_closed(&id);
+                        }
+                    }
                     // Both sides have closed it.
                     Err(EngineError::State { .. }) | Ok(_) => {}
                     Err(error) => return Err(error),
@@ -579,6 +684,9 @@ impl Actor {
                 match self.with(|engine, stage, at| {
                     engine.deliver(stage, Message::RecvPacket(receive), at)
                 }) {
+                    Ok(Event::Received(packet)) if self.modules.has(&packet.destination_port) => {
+                        self.module_received(packet);
+                    }
                     Ok(Event::Received(packet)) => self.received(packet),
                     Ok(_) => {}
                     Err(error @ (EngineError::TimedOut { .. } | EngineError::State { .. })) => {
@@ -591,7 +699,23 @@ impl Actor {
             Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
                 let by_close = matches!(message, Message::TimeoutOnClose(_));
                 let acked = matches!(message, Message::Acknowledgement(_));
-                match self.with(|engine, stage, at| engine.deliver(stage, message, at)) {
+                let event = self.with(|engine, stage, at| engine.deliver(stage, message, at));
+                if let Ok(Event::Acknowledged { packet, .. } | Event::TimedOut { packet, .. }) =
+                    &event
+                {
+                    self.done_with(&packet.source_port, &packet.source_channel);
+                }
+                match event {
+                    Ok(Event::Acknowledged { packet, acknowledgement })
+                        if self.modules.has(&packet.source_port) =>
+                    {
+                        self.module_acked(&packet, acknowledgement);
+                    }
+                    Ok(Event::TimedOut { packet, closed })
+                        if self.modules.has(&packet.source_port) =>
+                    {
+                        self.module_timed_out(&packet, closed, by_close);
+                    }
                     Ok(Event::Acknowledged { packet, acknowledgement }) => {
                         self.acknowledged(&packet, acknowledgement);
                     }
@@ -604,7 +728,7 @@ impl Actor {
                     Err(error) => return Err(error),
                 }
             }
-            Message::UpdateClient(_) => {
+            Message::UpdateClient(_) | Message::Settle(_) => {
                 self.deliver(message)?;
             }
             // What only this side may begin.
@@ -616,6 +740,30 @@ impl Actor {
             }
         }
         Ok(Code::Done)
+    }
+
+    /// A packet of a channel is done with.
+    fn done_with(&mut self, port: &PortId, id: &ChannelId) {
+        let done = self.done.entry(id.clone()).or_default();
+        *done += 1;
+        if *done >= SETTLED_TOGETHER {
+            self.settle(port, id);
+        }
+    }
+
+    /// Tells the other side which packets are done with: it keeps what it knows of them until then.
+    fn settle(&mut self, port: &PortId, id: &ChannelId) {
+        if self.done.remove(id).is_none() {
+            return;
+        }
+        let moved = self.with(|engine, stage, _| {
+            let moved = engine.move_settled(stage, port, id)?;
+            Ok(moved.then_some(engine.channel(stage, port, id)?.hop.clone()))
+        });
+        let Ok(Some(hop)) = moved else { return };
+        let Some(chain) = self.hops.chain(&hop) else { return };
+        // Not stored: what is forgotten by a restart is said with what follows.
+        self.peer(&chain).push_new(Kind::settled(port, id));
     }
 
     /// Proves to the sender of a packet that it was not received, if that is so.
@@ -652,7 +800,7 @@ impl Actor {
                 Code::Unreceived => self.peer(chain).await_proof(number, kind),
                 Code::Refused | Code::Again => {
                     self.write(key::out(chain, number), None);
-                    self.refused(&kind, &text);
+                    self.refused(chain, &kind, &text);
                 }
             }
         }

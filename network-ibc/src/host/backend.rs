@@ -1,7 +1,7 @@
 //! A host as a backend of a network.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,9 +32,19 @@ type Bound = (Option<ConnectionId>, PortId);
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     bound: Mutex<HashMap<Bound, Option<Acceptor>>>,
+    /// Those of modules, which nobody binds.
+    modules: HashSet<PortId>,
 }
 
 impl Ports {
+    pub(super) fn new(modules: HashSet<PortId>) -> Self {
+        Self { modules, ..Self::default() }
+    }
+
+    pub(super) fn is_module(&self, port: &PortId) -> bool {
+        self.modules.contains(port)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Bound, Option<Acceptor>>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,6 +106,7 @@ impl ProtocolImpl for Host {
             .with_agrees_on_limits(false)
             .with_acks_overtake(false)
             .with_reaches_itself(false)
+            .with_negotiates(true)
     }
 
     async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
@@ -105,6 +116,9 @@ impl ProtocolImpl for Host {
             for number in 1_u64.. {
                 let endpoint = wanted.with_name(&format!("port-{number}"))?;
                 let name = bound(&endpoint)?;
+                if ports.is_module(&name.1) {
+                    continue;
+                }
                 if let std::collections::hash_map::Entry::Vacant(free) = ports.lock().entry(name) {
                     free.insert(None);
                     return Ok(endpoint);
@@ -112,7 +126,7 @@ impl ProtocolImpl for Host {
             }
         }
         let name = bound(wanted)?;
-        if ports.lock().contains_key(&name) {
+        if ports.lock().contains_key(&name) || ports.is_module(&name.1) {
             return Err(HostError::PortTaken { port: wanted.to_string() }.into());
         }
         ports.lock().insert(name, None);

@@ -127,7 +127,8 @@ impl Actor {
         if self.hops.is_open(&opening.hop) == Some(false) {
             return self.waiting_open.push(opening);
         }
-        let begun = self.begin(&opening);
+        let Opening { port, hop, counterparty_port, order, version, .. } = &opening;
+        let begun = self.begin(port, hop, counterparty_port, *order, version);
         match begun {
             Ok(id) => {
                 let (port, hop) = (opening.port.clone(), opening.hop.clone());
@@ -141,21 +142,28 @@ impl Actor {
         }
     }
 
-    fn begin(&mut self, opening: &Opening) -> Result<ChannelId, HostError> {
-        if self.hops.is_open(&opening.hop) != Some(true) {
-            return Err(HostError::NoHop { hop: opening.hop.clone() });
+    pub(super) fn begin(
+        &mut self,
+        port: &PortId,
+        hop: &ConnectionId,
+        counterparty_port: &PortId,
+        order: Order,
+        version: &str,
+    ) -> Result<ChannelId, HostError> {
+        if self.hops.is_open(hop) != Some(true) {
+            return Err(HostError::NoHop { hop: hop.clone() });
         }
         Ok(self.begin_channel(MsgChannelOpenInit {
-            port_id: opening.port.to_string(),
+            port_id: port.to_string(),
             channel: Some(raw::Channel {
                 state: raw::State::Init as i32,
-                ordering: raw_order(opening.order),
+                ordering: raw_order(order),
                 counterparty: Some(Counterparty {
-                    port_id: opening.counterparty_port.to_string(),
+                    port_id: counterparty_port.to_string(),
                     channel_id: String::new(),
                 }),
-                connection_hops: vec![opening.hop.to_string()],
-                version: opening.version.clone(),
+                connection_hops: vec![hop.to_string()],
+                version: version.to_owned(),
                 upgrade_sequence: 0,
             }),
             signer: String::new(),
@@ -164,16 +172,17 @@ impl Actor {
 
     /// The channels to a chain that this side has begun and that are not open yet.
     pub(super) fn dialing(&self, chain: &str) -> Vec<(PortId, ChannelId)> {
-        let to = |hop| self.hops.chain(hop).is_some_and(|other| other == chain);
-        let dialing = self
-            .channels
-            .iter()
-            .filter(|(_, live)| matches!(live.phase, Phase::Dialing(_)) && to(&live.hop));
+        let dialing = self.channels.iter().filter(|(_, live)| {
+            matches!(live.phase, Phase::Dialing(_)) && self.leads_to(&live.hop, chain)
+        });
         dialing.map(|(id, live)| (live.port.clone(), id.clone())).collect()
     }
 
     /// Asks the listener of a port for a decision, which comes as a command.
     pub(super) fn ask(&mut self, attempt: ChannelAttempt) {
+        if self.modules.has(&attempt.port) {
+            return self.module_tried(&attempt);
+        }
         let ChannelAttempt { port, channel, hop, order, version, .. } = &attempt;
         let (found, channel) = (self.ports.acceptor(port, hop), channel.clone());
         let local = endpoint(None, port, *order, version, Some(&channel));
@@ -226,8 +235,11 @@ impl Actor {
     }
 
     /// The other side does not want a channel any more that it has begun.
-    pub(super) fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+    pub(super) fn withdrawn(&mut self, chain: &str, withdrawn: &Withdrawn) {
         let Withdrawn { hop, port, channel } = withdrawn;
+        if !self.leads_to(&ConnectionId::known(hop), chain) {
+            return;
+        }
         let Some(id) = self.tried(hop, port, channel) else { return };
         if let Some(asking) = self.asked.remove(&id) {
             asking.abort();
@@ -250,7 +262,7 @@ impl Actor {
             return self.forget_attempt(&attempt);
         }
         let decision = decision.and_then(|seed| {
-            let version = attempt.version.clone();
+            let version = seed.version().unwrap_or(&attempt.version).to_owned();
             self.with(|engine, stage, _| engine.accept_channel(stage, &attempt, version))
                 .map_err(|error| Rejection::Declined(Refusal::new(error.to_string())))?;
             Ok(seed)
@@ -271,9 +283,18 @@ impl Actor {
     }
 
     /// The other side does not want a channel that this side has begun.
-    pub(super) fn rejected(&mut self, rejected: &Rejected) {
+    pub(super) fn rejected(&mut self, chain: &str, rejected: &Rejected) {
         let id = ChannelId::known(&rejected.channel);
-        let dialing = |live: &Live| matches!(live.phase, Phase::Dialing(_));
+        if let Some(opening) = self.module_openings.get(&id) {
+            if self.leads_to(&opening.hop, chain) {
+                let why = peer::rejection(rejected).to_string();
+                self.module_refused(&id, Refusal::new(why));
+            }
+            return;
+        }
+        let dialing = |live: &Live| {
+            matches!(live.phase, Phase::Dialing(_)) && self.leads_to(&live.hop, chain)
+        };
         if self.channels.get(&id).is_some_and(dialing)
             && let Some(Live { phase: Phase::Dialing(opening), port, .. }) =
                 self.channels.remove(&id)
@@ -288,7 +309,7 @@ impl Actor {
     }
 
     /// A channel that never opened leaves nothing behind.
-    fn forget_channel(&mut self, port: &PortId, id: &ChannelId) {
+    pub(super) fn forget_channel(&mut self, port: &PortId, id: &ChannelId) {
         let keys = [
             path::channel(port, id),
             path::next_sequence_send(port, id),
@@ -459,7 +480,13 @@ impl Actor {
         self.go_on_closing(id);
     }
 
-    fn acknowledge(&mut self, port: &PortId, id: &ChannelId, packet: Packet, answer: Answer) {
+    pub(super) fn acknowledge(
+        &mut self,
+        port: &PortId,
+        id: &ChannelId,
+        packet: Packet,
+        answer: Answer,
+    ) {
         let ack = acknowledgement::write(answer);
         let sequence = packet.sequence;
         let written = self.with(|engine, stage, _| {
@@ -522,12 +549,12 @@ impl Actor {
     }
 
     /// The other side has refused what was relayed to it, for good.
-    pub(super) fn refused(&mut self, kind: &Kind, text: &str) {
+    pub(super) fn refused(&mut self, chain: &str, kind: &Kind, text: &str) {
         tracing::warn!(text, "the other side refuses what is relayed to it");
         if let Kind::Channel(end) = kind {
             let rejected =
                 Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };
-            self.rejected(&rejected);
+            self.rejected(chain, &rejected);
             // Or it is one that the other side had begun and knows no more.
             let id = ChannelId::known(&end.channel);
             let accepting = |live: &Live| matches!(live.phase, Phase::Accepting(_));
@@ -573,8 +600,11 @@ impl Actor {
     }
 
     /// The other side is about to close a channel, and says why.
-    pub(super) fn closes(&mut self, closing: &Rejected) {
+    pub(super) fn closes(&mut self, chain: &str, closing: &Rejected) {
         let id = ChannelId::known(&closing.channel);
+        if !self.channels.get(&id).is_some_and(|live| self.leads_to(&live.hop, chain)) {
+            return;
+        }
         let Some((.., open)) = self.live(&id) else { return };
         if open.closing.is_some() {
             return;
@@ -667,7 +697,7 @@ impl Actor {
         self.end(port, id);
     }
 
-    fn end(&mut self, port: &PortId, id: &ChannelId) {
+    pub(super) fn end(&mut self, port: &PortId, id: &ChannelId) {
         let ended = self.end_channel(MsgChannelCloseInit {
             port_id: port.to_string(),
             channel_id: id.to_string(),

@@ -17,7 +17,7 @@ use prost::{Message as _, Name, Oneof, encoding};
 use super::error::HostError;
 use crate::{
     address::Order,
-    engine::{self, Channel, Connection, Message, PREFIX, Packet, Store as _},
+    engine::{self, Channel, Connection, Message, MsgSettle, PREFIX, Packet, Store as _},
     height::Height,
     identifier::{ChannelId, ConnectionId, PortId},
     ledger::Ledger,
@@ -27,7 +27,7 @@ use crate::{
 /// What is to be relayed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Datagram {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -51,6 +51,9 @@ pub(super) enum Kind {
     /// That a packet was not received, and that the channel is closed.
     #[prost(message, tag = "6")]
     Closed(channel::Packet),
+    /// Which packets of a channel are done with.
+    #[prost(message, tag = "7")]
+    Settled(ChannelEnd),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -72,6 +75,10 @@ pub(super) struct Acknowledged {
 impl Kind {
     pub(super) fn channel(port: &PortId, channel: &ChannelId) -> Self {
         Self::Channel(ChannelEnd { port: port.to_string(), channel: channel.to_string() })
+    }
+
+    pub(super) fn settled(port: &PortId, channel: &ChannelId) -> Self {
+        Self::Settled(ChannelEnd { port: port.to_string(), channel: channel.to_string() })
     }
 
     pub(super) fn acknowledgement(packet: &Packet, acknowledgement: &[u8]) -> Self {
@@ -136,6 +143,23 @@ impl Kind {
                 )));
             }
             Self::Acknowledgement(_) => None,
+            Self::Settled(ChannelEnd { port, channel }) => {
+                let (port, id) = (PortId::known(port), ChannelId::known(channel));
+                let key = path::settled(&port, &id);
+                let below = ledger.get(&key).as_deref().and_then(engine::number);
+                let end = ledger.get(&path::channel(&port, &id));
+                let end = end.as_deref().map(Channel::decode).transpose()?;
+                let (Some(below), Some(end)) = (below, end) else { return Ok(None) };
+                let Some(other) = end.counterparty else { return Ok(None) };
+                Some(Message::Settle(MsgSettle {
+                    port_id: end.counterparty_port.to_string(),
+                    channel_id: other.to_string(),
+                    below,
+                    proof: prove(&key)?,
+                    proof_height: at,
+                    signer: String::new(),
+                }))
+            }
             Self::TimedOut(packet) => {
                 let Some((key, next)) = unreceived(ledger, packet)? else { return Ok(None) };
                 Some(Message::Timeout(MsgTimeout {
@@ -212,7 +236,7 @@ pub(super) fn unreceived(
     })
 }
 
-fn connection_message(
+pub(super) fn connection_message(
     id: &ConnectionId,
     connection: &Connection,
     proof: Vec<u8>,
@@ -257,7 +281,7 @@ fn connection_message(
 }
 
 #[expect(deprecated, reason = "fields that have to be empty")]
-fn channel_message(
+pub(super) fn channel_message(
     port: &PortId,
     id: &ChannelId,
     channel: Channel,

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use network_core::{ConnectError, SendError};
+use network_core::{ConnectError, Refusal, SendError};
 
-use crate::{ClientError, EngineError, LedgerError, error::AddressError, identifier::ConnectionId};
+use crate::{
+    ClientError, EngineError, LedgerError,
+    error::AddressError,
+    identifier::{ConnectionId, PortId},
+};
 
 /// Why a host cannot do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,6 +47,15 @@ pub enum HostError {
         /// How many it may know.
         max: usize,
     },
+    /// There is no such module, or it is of another type.
+    #[error("this host has no such module at port {port}: `HostBuilder::module` registers one")]
+    NoModule {
+        /// The port.
+        port: PortId,
+    },
+    /// A module or the other side refuses.
+    #[error("refused: {0}")]
+    Refused(Refusal),
     /// More than one hop.
     #[error(
         "{count} hops: a channel goes over one connection, as in \
@@ -79,6 +92,14 @@ pub enum HopError {
     /// This host cannot.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The chain is none for hosts, or its node does not do what it should.
+    #[cfg(feature = "chain")]
+    #[error(transparent)]
+    Chain(#[from] crate::ChainError),
+    /// The chain does not execute what is to be made there.
+    #[cfg(feature = "chain")]
+    #[error(transparent)]
+    Tx(#[from] crate::TxError),
     /// What the other host says is not what a host says.
     #[error("what answers there is no host that this one understands: {reason}")]
     Peer {
@@ -93,5 +114,12 @@ pub enum HopError {
 impl HopError {
     pub(super) fn peer(reason: impl Into<String>) -> Self {
         Self::Peer { reason: reason.into() }
+    }
+}
+
+#[cfg(feature = "chain")]
+impl From<crate::RpcError> for HopError {
+    fn from(error: crate::RpcError) -> Self {
+        Self::Chain(error.into())
     }
 }

@@ -9,20 +9,30 @@ use bytes::Bytes;
 use network_core::{Answer, CloseReason, ConnectError, Connection, LinkSeed, RecordId, Rejection};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+#[cfg(feature = "chain")]
+use super::chain::ChainState;
 use super::{
     error::HostError,
+    module::{Act, OpenForModule},
     wire::{Batch, Client, Known, Outcomes},
 };
 use crate::{
     address::Order,
     engine::ChannelAttempt,
-    identifier::{ChannelId, ConnectionId, PortId},
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
 };
 
 /// What the host is to do.
 pub(super) enum Command {
     /// Opens a channel from this side.
     Open(Opening),
+    /// Opens a channel of a module.
+    OpenForModule(OpenForModule),
+    /// Calls a module.
+    CallModule {
+        port: PortId,
+        act: Act,
+    },
     /// Nobody waits any more for a channel that was to be opened.
     Withdraw {
         number: u64,
@@ -60,7 +70,7 @@ pub(super) enum Command {
     PeerUp {
         chain: String,
         peer: u64,
-        batches: mpsc::UnboundedSender<Vec<u8>>,
+        batches: mpsc::UnboundedSender<Batch>,
         known: Option<Known>,
     },
     PeerDown {
@@ -107,7 +117,25 @@ pub(super) enum Command {
         peer: u64,
         outcomes: Option<Outcomes>,
     },
+    /// What is stored of a chain.
+    #[cfg(feature = "chain")]
+    Chain {
+        chain: String,
+        reply: oneshot::Sender<ChainState>,
+    },
+    /// Stores something of a chain.
+    #[cfg(feature = "chain")]
+    SetChain {
+        chain: String,
+        theirs: Option<ClientId>,
+        seen: Option<u64>,
+        reply: oneshot::Sender<()>,
+    },
     Stop,
+    /// Ends the host; the sender is dropped once the ledger is closed.
+    End {
+        ended: oneshot::Sender<std::convert::Infallible>,
+    },
 }
 
 /// See [`Command::Open`].
@@ -180,6 +208,10 @@ impl Inbox {
             mem::take(&mut waiting.commands)
         };
         drop(waiting);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

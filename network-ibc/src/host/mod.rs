@@ -3,15 +3,21 @@
 mod acknowledgement;
 mod actor;
 mod backend;
+mod builder;
+#[cfg(feature = "chain")]
+mod chain;
 mod channel;
 mod datagram;
 mod error;
 mod inbox;
 mod link;
+mod module;
 mod peer;
 mod service;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traces;
 mod way;
 mod wire;
 
@@ -20,25 +26,23 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use builder::HostBuilder;
 pub use error::{HopError, HostError};
-use network_core::{Endpoint, EndpointError, ListenError, Port};
+pub use module::{Context, Module, ModuleChannel};
+use network_core::{Endpoint, EndpointError, ListenError, Port, Refusal};
+use tokio::sync::oneshot;
 
 use self::{
-    actor::Actor,
     backend::Ports,
     inbox::{Command, Inbox},
+    module::{Act, OpenForModule},
     way::Way,
 };
 use crate::{
     LedgerKey,
-    client::Clients,
-    engine::Engine,
-    identifier::ConnectionId,
-    ledger::{Ledger, Trust},
+    address::IbcEndpoint,
+    identifier::{ConnectionId, PortId},
 };
-
-/// How many blocks proofs can be made of.
-const KEPT_BLOCKS: usize = 64;
 
 /// A host: a process as an IBC counterparty, with a ledger of signed blocks.
 ///
@@ -168,6 +172,11 @@ impl Hops {
 }
 
 impl Host {
+    /// A host of a chain id, with what [`HostBuilder`] lets one choose.
+    pub fn builder(chain: &str) -> HostBuilder {
+        HostBuilder::new(chain)
+    }
+
     /// A host that ends with this process, with a key of its own.
     ///
     /// # Errors
@@ -176,14 +185,11 @@ impl Host {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn in_memory(chain: &str) -> Result<Self, HostError> {
-        let key = Arc::new(LedgerKey::generate()?);
-        let ledger = Ledger::in_memory(key.clone(), chain, KEPT_BLOCKS)?;
-        Ok(Self::over(ledger, key))
+        Self::builder(chain).in_memory()
     }
 
-    /// A host whose ledger is in a folder: a new one, or the one that is there, with its hops and
-    /// all that was to be relayed. Channels that were open are closed: whoever handled their
-    /// records has ended.
+    /// A host whose ledger is in a folder: a new one, or the one that is there. See
+    /// [`HostBuilder::open`].
     ///
     /// # Errors
     /// The folder cannot be used, is in use, or is of another host.
@@ -196,37 +202,7 @@ impl Host {
         chain: &str,
         key: LedgerKey,
     ) -> Result<Self, HostError> {
-        let key = Arc::new(key);
-        let ledger = Ledger::open(path.as_ref(), key.clone(), chain, KEPT_BLOCKS)?;
-        Ok(Self::over(ledger, key))
-    }
-
-    fn over(ledger: Ledger, key: Arc<LedgerKey>) -> Self {
-        let shared = Arc::new(Shared {
-            chain: ledger.chain().to_owned(),
-            key,
-            inbox: Arc::default(),
-            hops: Arc::default(),
-            ports: Arc::default(),
-            ways: Mutex::default(),
-            others: Mutex::default(),
-        });
-        let actor = Actor {
-            ledger,
-            engine: Engine::new(Clients::default()),
-            inbox: shared.inbox.clone(),
-            hops: shared.hops.clone(),
-            ports: shared.ports.clone(),
-            trust: Trust::default(),
-            channels: HashMap::new(),
-            peers: HashMap::new(),
-            waiting_open: Vec::new(),
-            asked: HashMap::new(),
-            waiting: Vec::new(),
-            after: Vec::new(),
-        };
-        tokio::spawn(actor.run());
-        Self(Arc::new(Handle(shared)))
+        Self::builder(chain).open(path, key)
     }
 
     /// The id of the chain that this host is.
@@ -270,6 +246,93 @@ impl Host {
         })?;
         let (connection, chain) = self.0.connect_hop(port, remote).await?;
         Ok(Hop { connection, chain, open: true })
+    }
+
+    /// Opens a channel from the port of a [`Module`] to
+    /// `/ibc-hop/HOP/ibc-port/PORT/ordered|unordered/VERSION`, and waits until it is open. There is
+    /// no limit to that: the other side may be away.
+    ///
+    /// # Errors
+    /// There is no such module or no such hop, `remote` is no remote endpoint, or the other side or
+    /// the module refuses.
+    ///
+    /// # Cancel safety
+    /// The channel goes on opening, also over a restart; the module is told.
+    pub async fn open_channel(
+        &self,
+        port: &PortId,
+        remote: &str,
+    ) -> Result<ModuleChannel, HostError> {
+        if !self.0.ports.is_module(port) {
+            return Err(HostError::NoModule { port: port.clone() });
+        }
+        let address = IbcEndpoint::parse(remote)?;
+        let wanted = address.remote()?;
+        let [hop] = wanted.hops else {
+            return Err(HostError::Hops { count: wanted.hops.len() });
+        };
+        let (reply, replied) = oneshot::channel();
+        self.0.inbox.push(Command::OpenForModule(OpenForModule {
+            port: port.clone(),
+            hop: hop.clone(),
+            counterparty_port: wanted.port.clone(),
+            order: wanted.order,
+            version: wanted.version.as_str().to_owned(),
+            reply,
+        }));
+        replied.await.map_err(|_| HostError::Ended)?
+    }
+
+    /// Lets a [`Module`] do something between two blocks: `act` runs in the host's task and must
+    /// not wait. Resolves once what it wrote is stored; where it fails, nothing of it is.
+    ///
+    /// # Errors
+    /// There is no such module, `act` panicked, or the host has ended; else what `act` fails with.
+    ///
+    /// # Cancel safety
+    /// `act` may run nevertheless.
+    pub async fn with_module<M, T, E>(
+        &self,
+        port: &PortId,
+        act: impl FnOnce(&mut M, &mut Context<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        M: Module,
+        T: Send + 'static,
+        E: From<HostError> + Send + 'static,
+    {
+        if !self.0.ports.is_module(port) {
+            return Err(HostError::NoModule { port: port.clone() }.into());
+        }
+        let (reply, replied) = oneshot::channel();
+        let none = HostError::NoModule { port: port.clone() };
+        let act: Act = Box::new(move |module, context| {
+            let acted = match module.downcast_mut() {
+                Some(module) => act(module, context),
+                None => Err(none.into()),
+            };
+            (acted.is_ok(), Box::new(move || drop(reply.send(acted))))
+        });
+        self.0.inbox.push(Command::CallModule { port: port.clone(), act });
+        match replied.await {
+            Ok(acted) => acted,
+            Err(_) if self.0.inbox.is_closed() => Err(HostError::Ended.into()),
+            Err(_) => Err(HostError::Refused(Refusal::new("the module panicked")).into()),
+        }
+    }
+
+    /// Ends the host, whoever else has a handle: what was asked of it before is stored, and once
+    /// this resolves the folder of its ledger can be opened again. Nobody is told of a close; the
+    /// other sides see a host that is away.
+    ///
+    /// # Cancel safety
+    /// It ends nevertheless.
+    pub async fn end(self) {
+        let (ended, wait) = oneshot::channel();
+        self.0.inbox.push(Command::End { ended });
+        self.0.ways().clear();
+        // Never told, only dropped.
+        let _ = wait.await;
     }
 
     /// The hops of this host, in the order of their names.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     datagram::Kind,
     error::HostError,
-    wire::{Batch, Code, Outcomes, Rejected, Say, What},
+    wire::{Batch, Code, Outcomes, Rejected},
 };
 use crate::{engine::Message, height::Height, identifier::ChannelId, ledger::Ledger};
 
@@ -46,7 +46,7 @@ pub(super) struct Peer {
 
 struct Link {
     id: u64,
-    batches: mpsc::UnboundedSender<Vec<u8>>,
+    batches: mpsc::UnboundedSender<Batch>,
     /// The client that it has of this host, and the newest height that that knows.
     client: Option<String>,
     trusted: Height,
@@ -89,7 +89,7 @@ impl Peer {
     pub(super) fn up(
         &mut self,
         id: u64,
-        batches: mpsc::UnboundedSender<Vec<u8>>,
+        batches: mpsc::UnboundedSender<Batch>,
         known: Option<(String, Height)>,
     ) {
         self.take_back();
@@ -175,7 +175,7 @@ impl Peer {
             if !sent.is_empty() {
                 link.trusted = link.trusted.max(block.height);
             }
-            let _ = link.batches.send(Say::encode(What::Batch(batch)));
+            let _ = link.batches.send(batch);
             link.under_way.push_back(Sent { messages: sent, aside });
         }
         Ok(())

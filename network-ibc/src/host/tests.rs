@@ -11,6 +11,7 @@ use network_loopback::Loopback;
 use tokio::time::timeout;
 
 use super::*;
+use crate::{identifier::ChannelId, ledger::Ledger};
 
 struct Pair {
     alpha: Host,
@@ -203,7 +204,7 @@ async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
     let fails = Arc::new(AtomicBool::new(false));
     let key = Arc::new(LedgerKey::generate().unwrap());
     let ledger = Ledger::failing(key.clone(), "beta", fails.clone()).unwrap();
-    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::over(ledger, key));
+    let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::builder("").over(ledger, key));
     beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
     let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await.unwrap();
     let server = port(&beta, "/ibc-port/count").await;
@@ -377,6 +378,47 @@ async fn what_a_host_sent_before_it_ended_is_delivered_when_it_is_back() {
         let ledger = Ledger::open(folder.path(), key, "alpha", 1).unwrap();
         let left = crate::engine::Store::private_next(&ledger, b"host/out/", b"host/out/");
         assert_eq!(left, None);
+    }
+}
+
+#[cfg(feature = "durable")]
+#[tokio::test]
+async fn what_is_done_with_is_forgotten() {
+    const SENT: u64 = 10_000;
+    for order in ["ordered", "unordered"] {
+        let folder = tempfile::tempdir().unwrap();
+        let way = Network::builder().protocol(Loopback::new()).build().unwrap();
+        let alpha = Host::in_memory("alpha").unwrap();
+        let beta = reopened(folder.path(), "beta").await;
+        beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
+        let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await;
+        let pair = Pair { alpha, beta, hop: hop.unwrap(), _way: way };
+        let (server, client, connection) = connected(&pair, order).await;
+        let mut sends = tokio::task::JoinSet::new();
+        for _ in 0..SENT {
+            let ack = connection.reserve(5).await.unwrap().send("hello").unwrap();
+            sends.spawn(ack.into_owned());
+        }
+        while let Some(sent) = sends.join_next().await {
+            sent.unwrap().unwrap();
+        }
+        let channel = connection.local_endpoint().to_string();
+        let id = ChannelId::known(channel.rsplit('/').next().unwrap());
+        drop((connection, client));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop((pair, server));
+
+        drop(reopened(folder.path(), "beta").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let key = Arc::new(LedgerKey::from_seed(&[9; 32]).unwrap());
+        let ledger = Ledger::open(folder.path(), key, "beta", 1).unwrap();
+        let echo = PortId::known("echo");
+        let kept = (1..=SENT).filter(|sequence| {
+            let ack = crate::path::acknowledgement(&echo, &id, *sequence);
+            crate::engine::Store::get(&ledger, &ack).is_some()
+        });
+        let kept = kept.count();
+        assert!(kept < 4_096, "{order}: {kept} acknowledgements are kept");
     }
 }
 

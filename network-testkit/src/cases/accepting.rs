@@ -173,6 +173,35 @@ pub(crate) async fn a_listener_without_on_accept_declines(lab: Lab) {
     assert!(declined(error).contains("on_accept"));
 }
 
+pub(crate) async fn another_version_is_agreed_on_or_declined(lab: Lab) {
+    let mut ground = lab.ground(limits(), limits()).await;
+    let negotiates = ground.there.route(&ground.address).unwrap().capabilities().negotiates;
+    // By the attempt and by the handler.
+    for by_handler in [false, true] {
+        let connecting = ground.client.connect(&ground.address, ());
+        let accepting = async {
+            let pending = ground.attempts.next().await.unwrap();
+            match by_handler {
+                true => pending.accept(AnyHandler::new(()).with_version("a/better-one")).await,
+                false => pending.with_version("a/better-one").accept(()).await,
+            }
+        };
+        let (dialed, accepted) =
+            within("a connection", async { tokio::join!(connecting, accepting) }).await;
+        if !negotiates {
+            accepted.unwrap_err();
+            assert!(declined(dialed.unwrap_err()).contains("negotiates none"));
+            continue;
+        }
+        let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+        for end in [&dialed, &accepted] {
+            assert!(end.local_endpoint().as_str().contains("better-one"), "{end:?}");
+            assert!(end.remote_endpoint().as_str().contains("better-one"), "{end:?}");
+        }
+        dialed.send("hello").await.unwrap();
+    }
+}
+
 pub(crate) async fn a_slow_decision_holds_up_nobody_else(lab: Lab) {
     let served = lab.serve(()).await;
     let (gate, first) = (Gate::new(), AtomicUsize::new(0));

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     address::Order,
     engine::{
-        Engine, EngineError, Event, Message, Packet, Stage, Timeout,
+        Engine, EngineError, Event, Message, MsgSettle, Packet, Stage, Timeout,
         connection::version,
         packet::{commit_acknowledgement, commit_packet},
         raw_order,
@@ -430,6 +430,18 @@ impl Fixture {
             packet: Some(packet.raw()),
             acknowledgement: ACK.to_vec(),
             proof_acked: self.proof(&path, Some(&commit_acknowledgement(ACK))),
+            proof_height: raw_height(self.known),
+            signer: String::new(),
+        }
+    }
+
+    pub(super) fn settle_message(&self, end: &End, below: u64) -> MsgSettle {
+        let path = path::settled(&PortId::known("far"), &ChannelId::known(FAR_CHANNEL));
+        MsgSettle {
+            port_id: end.0.to_string(),
+            channel_id: end.1.to_string(),
+            below,
+            proof: self.proof(&path, Some(&below.to_be_bytes())),
             proof_height: raw_height(self.known),
             signer: String::new(),
         }
