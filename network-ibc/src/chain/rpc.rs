@@ -115,7 +115,10 @@ impl Rpc {
     }
 
     pub(super) async fn consensus_params(&self) -> Result<ConsensusParams, RpcError> {
-        let answer: RawParams = self.call("consensus_params", json!({})).await?;
+        // Of the last block: while it is executed, a node has none for the one that it asks itself
+        // for if no height is named.
+        let height = self.status().await?.height.to_string();
+        let answer: RawParams = self.call("consensus_params", json!({ "height": height })).await?;
         Ok(answer.consensus_params)
     }
 

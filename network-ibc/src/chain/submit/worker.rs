@@ -268,9 +268,9 @@ impl Worker {
         let limit = self.settings.max_gas;
         if self.max_gas.is_none() {
             let rpc = &self.rpc;
-            // A node that does not tell has no say in it.
-            let block = patiently(|| rpc.max_gas()).await.ok().flatten();
-            self.max_gas = Some(block.map_or(limit, |block| block.min(limit)));
+            // A node that does not tell has no say in it, this time.
+            let asked = patiently(|| rpc.max_gas()).await;
+            self.max_gas = asked.ok().map(|block| block.map_or(limit, |block| block.min(limit)));
         }
         self.max_gas.unwrap_or(limit)
     }
