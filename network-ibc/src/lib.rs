@@ -46,7 +46,7 @@ pub use chain::{
     TxSettings,
 };
 #[cfg(feature = "host")]
-pub use client::ClientError;
+pub use client::{ClientError, SoloKey};
 #[cfg(feature = "host")]
 pub use engine::EngineError;
 pub use error::AddressError;

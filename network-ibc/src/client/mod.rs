@@ -18,8 +18,8 @@ use ibc_proto::google::protobuf::Any;
 pub(crate) use ed25519::verify as verify_ed25519;
 pub use error::ClientError;
 
-#[allow(unused_imports, reason = "the engine and the relayer use them")]
-pub(crate) use solomachine::{Rotation, SoloMachine, SoloSigner, SoloState, Turn};
+pub use solomachine::SoloKey;
+pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
 pub(crate) use tendermint::Tendermint;
 
 use crate::{
@@ -129,6 +129,12 @@ pub(crate) trait LightClient: Send + Sync {
     /// The newest height that the client knows.
     fn latest_height(&self, store: &dyn ClientStore) -> Result<Height, ClientError>;
 
+    /// What the next signature has to name besides its sequence, where the other side is a solo
+    /// machine.
+    fn diversifier(&self, _store: &dyn ClientStore) -> Result<Option<String>, ClientError> {
+        Ok(None)
+    }
+
     /// The time of the other chain at a height that the client knows.
     fn timestamp_at(
         &self,
@@ -228,6 +234,14 @@ impl Clients {
     /// The newest height that the client knows.
     pub(crate) fn latest_height(&self, store: &dyn ClientStore) -> Result<Height, ClientError> {
         self.kind(store.client())?.latest_height(store)
+    }
+
+    /// What the next signature of a solo machine has to name besides its sequence.
+    pub(crate) fn diversifier(
+        &self,
+        store: &dyn ClientStore,
+    ) -> Result<Option<String>, ClientError> {
+        self.kind(store.client())?.diversifier(store)
     }
 
     /// The time of the other chain at a height that the client knows.

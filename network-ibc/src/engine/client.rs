@@ -138,6 +138,15 @@ impl Engine {
         Ok(self.clients.latest_height(&Part::new(stage, client))?)
     }
 
+    /// What the next signature of the other side has to name, where that is a solo machine.
+    pub(crate) fn diversifier(
+        &self,
+        stage: &mut Stage<'_>,
+        client: &ClientId,
+    ) -> Result<Option<String>, EngineError> {
+        Ok(self.clients.diversifier(&Part::new(stage, client))?)
+    }
+
     /// The other side's time at a height that is known here.
     pub(crate) fn timestamp_at(
         &self,

@@ -26,13 +26,15 @@ use super::{
     channel::Live,
     datagram::{self, Kind},
     error::HostError,
+    face::Face,
     inbox::{Command, Inbox, Opening},
     module::{ModuleOpening, Modules},
     peer::Peer,
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
 use crate::{
-    EngineError,
+    ClientError, EngineError,
+    client::SOLO_MACHINE,
     engine::{
         Channel, ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message,
         PREFIX, Packet, Stage, Store as _,
@@ -56,6 +58,7 @@ pub(super) struct Actor {
     pub(super) hops: Arc<Hops>,
     pub(super) ports: Arc<super::backend::Ports>,
     pub(super) trust: Trust,
+    pub(super) face: Face,
     pub(super) channels: HashMap<ChannelId, Live>,
     /// The other hosts, by the ids of their chains.
     pub(super) peers: HashMap<String, Peer>,
@@ -290,7 +293,9 @@ impl Actor {
     }
 
     fn peer(&mut self, chain: &str) -> &mut Peer {
-        self.peers.entry(chain.to_owned()).or_insert_with(|| Peer::new(chain.to_owned()))
+        let Self { peers, face, .. } = self;
+        let new = || Peer::new(chain.to_owned(), face.clone());
+        peers.entry(chain.to_owned()).or_insert_with(new)
     }
 
     /// Lets the engine do something, and makes what it writes a part of the next block.
@@ -403,7 +408,6 @@ impl Actor {
             Command::LeaveHandlers { channel } => self.leave_handlers(&channel),
             Command::CloseNow { channel } => self.close_now(&channel),
             Command::PeerUp { chain, peer, batches, known } => {
-                let known = known.map(read);
                 self.peer(&chain).up(peer, batches, known);
                 self.dial_again(&chain);
             }
@@ -411,8 +415,8 @@ impl Actor {
             Command::Knows { chain, reply } => {
                 let _ = reply.send(self.knows(&chain));
             }
-            Command::States { reply } => {
-                let states = self.states();
+            Command::States { chain, reply } => {
+                let states = self.states(&chain);
                 let _ = reply.send(states);
             }
             Command::IsKey { chain, key, reply } => {
@@ -457,9 +461,13 @@ impl Actor {
 
     fn knows(&mut self, chain: &str) -> Option<Known> {
         let client = self.client_of(chain)?;
-        let height = self.with(|engine, stage, _| engine.latest_height(stage, &client)).ok()?;
-        let Height { revision, number } = height;
-        Some(Known { client: client.to_string(), revision, height: number })
+        let (Height { revision, number: height }, diversifier) = self
+            .with(|engine, stage, _| {
+                Ok((engine.latest_height(stage, &client)?, engine.diversifier(stage, &client)?))
+            })
+            .ok()?;
+        let diversifier = diversifier.unwrap_or_default();
+        Some(Known { client: client.to_string(), revision, height, diversifier })
     }
 
     /// What is stored of a chain.
@@ -471,9 +479,13 @@ impl Actor {
         let hops = self.hops.lock().clone();
         let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
         let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
-        let channels = self.ledger.channels().into_iter().filter_map(|(_, _, end)| {
-            let open = end.state != ChannelState::Closed && self.leads_to(&end.hop, chain);
-            open.then_some((end.counterparty_port, end.counterparty?))
+        let channels = self.ledger.channels().into_iter().filter_map(|(port, id, end)| {
+            if end.state == ChannelState::Closed || !self.leads_to(&end.hop, chain) {
+                return None;
+            }
+            let unacked = self.ledger.outstanding(&port, &id);
+            let there = (end.counterparty_port, end.counterparty?);
+            Some(super::chain::EndState { there, unacked })
         });
         super::chain::ChainState {
             theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
@@ -483,13 +495,14 @@ impl Actor {
         }
     }
 
-    /// The states of a client that begins with the last block.
-    fn states(&mut self) -> Result<Client, HostError> {
+    /// The states of a client at another chain that begins with the last block.
+    fn states(&mut self, chain: &str) -> Result<Client, HostError> {
         if self.ledger.latest().is_none() {
             self.ledger.commit(now())?;
         }
-        let height = self.ledger.latest().map(|block| block.height).unwrap_or_default();
-        let (client_state, consensus_state) = self.ledger.client_of(height, &self.trust)?;
+        let block = self.ledger.latest().ok_or(HostError::Ended)?;
+        let states = self.face.states(&self.ledger, block, &self.trust, chain);
+        let (client_state, consensus_state) = states?;
         Ok(Client { client_state: Some(client_state), consensus_state: Some(consensus_state) })
     }
 
@@ -592,11 +605,8 @@ impl Actor {
             Ok(code) => Outcome { code: code.into(), text: String::new() },
             Err(error) => {
                 tracing::debug!(chain, %error, r#type = message.type_url, "refused");
-                let code = if message.type_url.ends_with("MsgUpdateClient") {
-                    Code::Again
-                } else {
-                    Code::Refused
-                };
+                let again = message.type_url.ends_with("MsgUpdateClient") || is_uncounted(&error);
+                let code = if again { Code::Again } else { Code::Refused };
                 Outcome { code: code.into(), text: error.to_string() }
             }
         }
@@ -786,8 +796,7 @@ impl Actor {
     }
 
     fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
-        let known = outcomes.as_ref().and_then(|outcomes| outcomes.known.clone()).map(read);
-        let done = self.peer(chain).relayed(peer, outcomes, known);
+        let done = self.peer(chain).relayed(peer, outcomes);
         for (number, kind, code, text) in done {
             match code {
                 Code::Done => {
@@ -858,7 +867,13 @@ impl Actor {
     }
 }
 
-/// The client that another host has of this one, and the newest height that it knows.
-fn read(known: Known) -> (String, Height) {
-    (known.client, Height::new(known.revision, known.height))
+/// Whether the reason may be that a proof before this one did not count: each signature of a solo
+/// machine has to follow on the last one that was taken.
+fn is_uncounted(error: &EngineError) -> bool {
+    match error {
+        EngineError::Client(ClientError::Proof { client, .. }) => {
+            client.as_str().starts_with(SOLO_MACHINE)
+        }
+        _ => false,
+    }
 }

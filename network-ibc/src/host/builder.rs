@@ -11,10 +11,11 @@ use super::{
     actor::Actor,
     backend::Ports,
     error::HostError,
+    face::Face,
     module::{Module, Modules},
 };
 use crate::{
-    EngineError, LedgerKey,
+    EngineError, LedgerKey, SoloKey,
     client::Clients,
     engine::Engine,
     identifier::PortId,
@@ -29,6 +30,7 @@ const KEPT_BLOCKS: usize = 64;
 pub struct HostBuilder {
     chain: String,
     modules: Modules,
+    face: Face,
 }
 
 impl fmt::Debug for HostBuilder {
@@ -36,13 +38,14 @@ impl fmt::Debug for HostBuilder {
         f.debug_struct("HostBuilder")
             .field("chain", &self.chain)
             .field("modules", &self.modules)
+            .field("face", &self.face)
             .finish()
     }
 }
 
 impl HostBuilder {
     pub(super) fn new(chain: &str) -> Self {
-        Self { chain: chain.to_owned(), modules: Modules::default() }
+        Self { chain: chain.to_owned(), modules: Modules::default(), face: Face::default() }
     }
 
     /// Has a module at a port, which nobody can bind then. Name the same ones whenever a ledger is
@@ -62,6 +65,17 @@ impl HostBuilder {
         Ok(self)
     }
 
+    /// Has the host show itself to others as a solo machine (ICS-006): it signs each claim with
+    /// this key, and has no headers and no proofs from a tree. Without this it is a chain with one
+    /// validator (ICS-007). Others may be either, whatever this one is.
+    ///
+    /// Every chain can check a signature, and one message costs less this way; many at once cost
+    /// more, as each has a signature of its own, and one batch waits for the other.
+    pub fn solo_machine(mut self, key: SoloKey) -> Self {
+        self.face = Face::Solo(Arc::new(key));
+        self
+    }
+
     /// A host that ends with this process, with a key of its own.
     ///
     /// # Errors
@@ -71,7 +85,8 @@ impl HostBuilder {
     /// Outside a Tokio runtime.
     pub fn in_memory(self) -> Result<Host, HostError> {
         let key = Arc::new(LedgerKey::generate()?);
-        let ledger = Ledger::in_memory(key.clone(), &self.chain, KEPT_BLOCKS)?;
+        let mut ledger = Ledger::in_memory(key.clone(), &self.chain, KEPT_BLOCKS)?;
+        self.face.claim(&mut ledger)?;
         Ok(self.over(ledger, key))
     }
 
@@ -80,7 +95,8 @@ impl HostBuilder {
     /// bound are closed: whoever handled their records has ended.
     ///
     /// # Errors
-    /// The folder cannot be used, is in use, or is of another host.
+    /// The folder cannot be used, is in use, or is of another host or one that shows itself as
+    /// something else.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -91,7 +107,8 @@ impl HostBuilder {
         key: LedgerKey,
     ) -> Result<Host, HostError> {
         let key = Arc::new(key);
-        let ledger = Ledger::open(path.as_ref(), key.clone(), &self.chain, KEPT_BLOCKS)?;
+        let mut ledger = Ledger::open(path.as_ref(), key.clone(), &self.chain, KEPT_BLOCKS)?;
+        self.face.claim(&mut ledger)?;
         Ok(self.over(ledger, key))
     }
 
@@ -113,6 +130,7 @@ impl HostBuilder {
             hops: shared.hops.clone(),
             ports: shared.ports.clone(),
             trust: Trust::default(),
+            face: self.face,
             channels: HashMap::new(),
             peers: HashMap::new(),
             waiting_open: Vec::new(),

@@ -14,13 +14,13 @@ use ibc_proto::{
 };
 use prost::{Message as _, Name, Oneof, encoding};
 
-use super::error::HostError;
+use super::{error::HostError, face::Theirs};
 use crate::{
     address::Order,
     engine::{self, Channel, Connection, Message, MsgSettle, PREFIX, Packet, Store as _},
     height::Height,
     identifier::{ChannelId, ConnectionId, PortId},
-    ledger::Ledger,
+    ledger::{Block, Ledger},
     path,
 };
 
@@ -97,14 +97,17 @@ impl Kind {
         Datagram::decode(bytes).ok()?.kind
     }
 
-    /// The message that relays it, with proofs of a block; `None` if there is nothing to relay any
-    /// more.
+    /// The message that relays it, with proofs of a block for the client that is to check them;
+    /// `None` if there is nothing to relay any more. `theirs` has made proofs then that nobody is
+    /// to see.
     pub(super) fn message(
         &self,
         ledger: &Ledger,
-        height: Height,
+        block: &Block,
+        theirs: &mut Theirs,
     ) -> Result<Option<Any>, HostError> {
-        let prove = |key: &str| ledger.prove(key, height);
+        let height = theirs.height(block);
+        let mut prove = |key: &str| theirs.prove(ledger, block, key);
         let at = Some(RawHeight::from(height));
         let message = match self {
             Self::Connection(id) => {
@@ -133,7 +136,12 @@ impl Kind {
             }
             Self::Acknowledgement(Acknowledged { packet: Some(packet), acknowledgement }) => {
                 let (port, id) = destination(packet);
-                let proof = prove(&path::acknowledgement(&port, &id, packet.sequence))?;
+                let key = path::acknowledgement(&port, &id, packet.sequence);
+                // The sender is done with it, and it was forgotten.
+                if ledger.get(&key).is_none() {
+                    return Ok(None);
+                }
+                let proof = prove(&key)?;
                 let acknowledgement = Some(&acknowledgement[..]);
                 return Ok(Some(relayed::<MsgAcknowledgement>(
                     packet,
@@ -173,10 +181,13 @@ impl Kind {
             Self::Closed(packet) => {
                 let Some((key, next)) = unreceived(ledger, packet)? else { return Ok(None) };
                 let (port, id) = destination(packet);
+                // In the order in which they are checked.
+                let proof_close = prove(&path::channel(&port, &id))?;
+                let proof_unreceived = prove(&key)?;
                 Some(Message::TimeoutOnClose(MsgTimeoutOnClose {
                     packet: Some(packet.clone()),
-                    proof_unreceived: prove(&key)?,
-                    proof_close: prove(&path::channel(&port, &id))?,
+                    proof_unreceived,
+                    proof_close,
                     proof_height: at,
                     next_sequence_recv: next,
                     signer: String::new(),

@@ -38,6 +38,19 @@ pub enum HostError {
         /// The hop.
         hop: ConnectionId,
     },
+    /// The ledger is that of a host that shows itself as something else.
+    #[error(
+        "others know {chain} as {found}, and it was opened as {wanted}: open it as what it was, \
+         or take another folder and another chain id"
+    )]
+    Face {
+        /// The id of the chain.
+        chain: String,
+        /// What it was before.
+        found: String,
+        /// What it was to be.
+        wanted: String,
+    },
     /// The host knows as many others as it may.
     #[error(
         "this host knows {max} others already, and keeps a client of each: let fewer in by the \

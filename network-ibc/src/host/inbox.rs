@@ -82,8 +82,9 @@ pub(super) enum Command {
         chain: String,
         reply: oneshot::Sender<Option<Known>>,
     },
-    /// The states of a new client of this host.
+    /// The states of a new client of this host, at another chain.
     States {
+        chain: String,
         reply: oneshot::Sender<Result<Client, HostError>>,
     },
     /// Whether a key is that of the chain, as far as that is known.

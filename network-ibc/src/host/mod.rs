@@ -9,6 +9,7 @@ mod chain;
 mod channel;
 mod datagram;
 mod error;
+mod face;
 mod inbox;
 mod link;
 mod module;

@@ -2,38 +2,46 @@
 
 use std::{collections::VecDeque, mem};
 
-use ibc_proto::{google::protobuf::Any, ibc::core::client::v1::MsgUpdateClient};
 use network_core::{CloseReason, Refusal, Rejection};
 use tokio::sync::mpsc;
 
 use super::{
     datagram::Kind,
     error::HostError,
-    wire::{Batch, Code, Outcomes, Rejected},
+    face::{Face, Theirs},
+    wire::{Batch, Code, Known, Outcomes, Rejected},
 };
-use crate::{engine::Message, height::Height, identifier::ChannelId, ledger::Ledger};
+use crate::{identifier::ChannelId, ledger::Ledger};
 
 /// How many messages a batch has at most, and how many bytes, about: a record of a service
 /// connection has 4 MiB at most where nobody has set another limit.
 const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 
-/// How many batches may be under way. With two the other side has work while an answer travels.
-const MAX_BATCHES: usize = 2;
-
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
 
-/// A batch that was sent: its messages in order, without the header before them, and what was
-/// said besides. Of one that was taken back nothing is here, and its outcomes say nothing.
+/// A batch that was sent. Of one that was taken back nothing is here, and its outcomes say nothing.
 #[derive(Default)]
 struct Sent {
-    messages: Vec<Numbered>,
+    /// What the client was to take next, where a header comes before the messages.
+    header: Option<Box<Theirs>>,
+    /// The messages in order.
+    messages: Vec<Message>,
+    /// What was said besides.
     aside: Batch,
+}
+
+struct Message {
+    numbered: Numbered,
+    /// How many proofs the client has taken once it has taken those of this message, if it counts
+    /// them.
+    counted: Option<u64>,
 }
 
 pub(super) struct Peer {
     chain: String,
+    face: Face,
     queue: VecDeque<Numbered>,
     /// What the other side has not received, as long as that is not proved.
     unproved: Vec<Numbered>,
@@ -47,16 +55,16 @@ pub(super) struct Peer {
 struct Link {
     id: u64,
     batches: mpsc::UnboundedSender<Batch>,
-    /// The client that it has of this host, and the newest height that that knows.
-    client: Option<String>,
-    trusted: Height,
+    /// The client that it has of this host. Without one nothing can be proved to it.
+    theirs: Option<Theirs>,
     under_way: VecDeque<Sent>,
 }
 
 impl Peer {
-    pub(super) fn new(chain: String) -> Self {
+    pub(super) fn new(chain: String, face: Face) -> Self {
         Self {
             chain,
+            face,
             queue: VecDeque::new(),
             unproved: Vec::new(),
             next: 0,
@@ -90,13 +98,12 @@ impl Peer {
         &mut self,
         id: u64,
         batches: mpsc::UnboundedSender<Batch>,
-        known: Option<(String, Height)>,
+        known: Option<Known>,
     ) {
         self.take_back();
         self.queue.extend(self.unproved.drain(..));
-        let (client, trusted) =
-            known.map_or((None, Height::ZERO), |(client, height)| (Some(client), height));
-        self.links.push(Link { id, batches, client, trusted, under_way: VecDeque::new() });
+        let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
+        self.links.push(Link { id, batches, theirs, under_way: VecDeque::new() });
     }
 
     pub(super) fn down(&mut self, id: u64) {
@@ -121,8 +128,8 @@ impl Peer {
 
     /// Puts what was sent before all that waits.
     fn say_again(&mut self, sent: Vec<Sent>) {
-        for Sent { messages, aside } in sent.into_iter().rev() {
-            for numbered in messages.into_iter().rev() {
+        for Sent { messages, aside, .. } in sent.into_iter().rev() {
+            for Message { numbered, .. } in messages.into_iter().rev() {
                 self.queue.push_front(numbered);
             }
             let Batch { messages: _, rejected, withdrawn, closing } = aside;
@@ -146,37 +153,43 @@ impl Peer {
     ) -> Result<(), HostError> {
         let Some(block) = ledger.latest() else { return Ok(()) };
         let Some(link) = self.links.last_mut() else { return Ok(()) };
-        while link.under_way.len() < MAX_BATCHES {
+        while link.under_way.len() < self.face.batches() {
             let mut batch = mem::take(&mut self.aside);
-            let aside = batch.clone();
-            let mut sent = Vec::new();
-            if let Some(client) = &link.client {
+            let mut sent = Sent { aside: batch.clone(), ..Sent::default() };
+            if let Some(theirs) = &mut link.theirs {
                 let mut bytes = 0;
-                while sent.len() < MAX_MESSAGES
+                while sent.messages.len() < MAX_MESSAGES
                     && bytes < MAX_BYTES
                     && let Some((number, kind)) = self.queue.pop_front()
                 {
-                    let Some(message) = kind.message(ledger, block.height)? else {
+                    let first = theirs.wants_header(&kind, block, sent.header.is_some());
+                    if first && !batch.messages.is_empty() {
+                        self.queue.push_front((number, kind));
+                        break;
+                    }
+                    // What is made for nothing is as if it had not been made: nobody has seen it.
+                    let mut then = theirs.clone();
+                    let header = first.then(|| then.header(ledger, block)).transpose()?;
+                    let Some(message) = kind.message(ledger, block, &mut then)? else {
                         gone.push((self.chain.clone(), number));
                         continue;
                     };
-                    if batch.messages.is_empty() && link.trusted < block.height {
-                        let header = ledger.header(block.height, link.trusted)?;
-                        batch.messages.push(update(client, header));
+                    let before = mem::replace(theirs, then);
+                    if let Some(header) = header {
+                        batch.messages.push(header);
+                        sent.header = Some(Box::new(before));
                     }
                     bytes += message.value.len() + 64;
                     batch.messages.push(message);
-                    sent.push((number, kind));
+                    let counted = theirs.counted();
+                    sent.messages.push(Message { numbered: (number, kind), counted });
                 }
             }
             if batch == Batch::default() {
                 break;
             }
-            if !sent.is_empty() {
-                link.trusted = link.trusted.max(block.height);
-            }
             let _ = link.batches.send(batch);
-            link.under_way.push_back(Sent { messages: sent, aside });
+            link.under_way.push_back(sent);
         }
         Ok(())
     }
@@ -187,23 +200,37 @@ impl Peer {
         &mut self,
         id: u64,
         outcomes: Option<Outcomes>,
-        known: Option<(String, Height)>,
     ) -> Vec<(u64, Kind, Code, String)> {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return Vec::new();
         };
         // Without outcomes the way is gone: `down` follows, and takes all back in order.
-        let Some(outcomes) = outcomes else { return Vec::new() };
+        let Some(Outcomes { outcomes: mut results, known }) = outcomes else { return Vec::new() };
         let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
-        let mut results = outcomes.outcomes;
-        if results.len() > sent.messages.len() {
+        let expected = link.theirs.take();
+        let counts = expected.as_ref().is_some_and(|theirs| theirs.counted().is_some());
+        let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
+        let with_header = sent.header.is_some();
+        if let Some(before) = &sent.header
+            && !results.is_empty()
+        {
             let header = results.remove(0);
             if header.code() == Code::Again {
-                // All of it again, from the height that it knows.
+                // All of it again, from what it knows.
                 tracing::debug!(chain = self.chain, text = header.text, "a header was not taken");
-                if let Some((client, height)) = known {
-                    (link.client, link.trusted) = (Some(client), height);
-                }
+                let stuck = |theirs: &Theirs| theirs.is_at(before);
+                link.theirs = match theirs {
+                    // It will not take another one either: until it can be reached anew.
+                    Some(theirs) if stuck(&theirs) => {
+                        tracing::warn!(
+                            chain = self.chain,
+                            text = header.text,
+                            "a header is refused"
+                        );
+                        None
+                    }
+                    theirs => theirs.or(expected),
+                };
                 // Also what followed it, which may not have been taken without it.
                 let followed = link.under_way.iter_mut().map(mem::take);
                 let again = [sent].into_iter().chain(followed).collect();
@@ -211,21 +238,38 @@ impl Peer {
                 return Vec::new();
             }
         }
-        sent.messages
-            .into_iter()
-            .zip(results)
-            .map(|((number, kind), outcome)| (number, kind, outcome.code(), outcome.text))
-            .collect()
+        let messages = sent.messages.into_iter().zip(results);
+        if !counts {
+            link.theirs = expected;
+            return messages
+                .map(|(Message { numbered: (number, kind), .. }, outcome)| {
+                    (number, kind, outcome.code(), outcome.text)
+                })
+                .collect();
+        }
+        let taken = theirs.as_ref().and_then(Theirs::counted).unwrap_or_default();
+        // If nothing was signed in vain, what is to come next is as it was thought to be.
+        link.theirs = match (theirs, expected) {
+            (Some(theirs), Some(expected)) if theirs.is_at(&expected) => Some(expected),
+            (theirs, _) => theirs,
+        };
+        let (mut done, mut again) = (Vec::new(), Vec::new());
+        // What follows on all that counted, and on a header, can only be refused for what it is.
+        let mut next = with_header;
+        for (message, outcome) in messages {
+            let code = outcome.code();
+            let has_counted = message.counted.is_some_and(|counted| counted <= taken);
+            if code == Code::Again && !has_counted && !mem::take(&mut next) {
+                again.push(message);
+                continue;
+            }
+            next = next && has_counted;
+            let (number, kind) = message.numbered;
+            done.push((number, kind, code, outcome.text));
+        }
+        self.say_again(vec![Sent { messages: again, ..Sent::default() }]);
+        done
     }
-}
-
-fn update(client: &str, header: Any) -> Any {
-    Message::UpdateClient(MsgUpdateClient {
-        client_id: client.to_owned(),
-        client_message: Some(header),
-        signer: String::new(),
-    })
-    .write()
 }
 
 /// A rejection as numbers and text, and back.
@@ -280,18 +324,28 @@ mod tests {
     use super::*;
     use crate::host::wire::Outcome;
 
-    fn sent(messages: Vec<Numbered>) -> Sent {
-        Sent { messages, ..Sent::default() }
+    fn sent(theirs: &Theirs, messages: Vec<Numbered>) -> Sent {
+        let messages =
+            messages.into_iter().map(|numbered| Message { numbered, counted: None }).collect();
+        Sent { header: Some(Box::new(theirs.clone())), messages, aside: Batch::default() }
+    }
+
+    fn known(height: u64) -> Known {
+        let client = "07-tendermint-0".to_owned();
+        Known { client, height, ..Known::default() }
     }
 
     /// One with two batches under way and something that waits.
     fn two_under_way() -> Peer {
-        let mut peer = Peer::new("beta".to_owned());
+        let mut peer = Peer::new("beta".to_owned(), Face::Chain);
         let (batches, _) = mpsc::unbounded_channel();
-        peer.up(7, batches, Some(("07-tendermint-0".to_owned(), Height::new(0, 5))));
+        peer.up(7, batches, Some(known(5)));
         let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
         let link = peer.links.last_mut().unwrap();
-        link.under_way.extend([sent(vec![kind(1), kind(2)]), sent(vec![kind(3), kind(4)])]);
+        let first = sent(link.theirs.as_ref().unwrap(), vec![kind(1), kind(2)]);
+        let second =
+            Sent { header: None, ..sent(link.theirs.as_ref().unwrap(), vec![kind(3), kind(4)]) };
+        link.under_way.extend([first, second]);
         peer.queue.push_back(kind(5));
         peer
     }
@@ -308,7 +362,7 @@ mod tests {
     #[test]
     fn what_was_under_way_is_said_again_in_its_order() {
         let mut peer = two_under_way();
-        assert_eq!(peer.relayed(7, None, None), []);
+        assert_eq!(peer.relayed(7, None), []);
         let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
         peer.links.last_mut().unwrap().under_way[1].aside.rejected.push(why.clone());
         peer.down(7);
@@ -319,16 +373,19 @@ mod tests {
     #[test]
     fn what_followed_a_header_that_was_not_taken_is_said_again_in_its_order() {
         let mut peer = two_under_way();
-        let known = Some(("07-tendermint-0".to_owned(), Height::new(0, 4)));
-        let refused = outcomes(&[Code::Again, Code::Refused, Code::Refused]);
-        assert_eq!(peer.relayed(7, Some(refused), known), []);
+        let mut refused = outcomes(&[Code::Again, Code::Refused, Code::Refused]);
+        refused.known = Some(known(4));
+        assert_eq!(peer.relayed(7, Some(refused)), []);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
         // It had no header of its own.
-        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused])), None), []);
+        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused]))), []);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
         let link = peer.links.last().unwrap();
-        assert_eq!((link.under_way.len(), link.trusted), (0, Height::new(0, 4)));
+        assert_eq!(link.under_way.len(), 0);
+        let known = Theirs::new(&Face::Chain, "beta", known(4));
+        assert_eq!(format!("{:?}", link.theirs), format!("{known:?}"));
     }
+
     #[test]
     fn the_older_of_two_ways_is_taken_again_when_the_newer_one_is_gone() {
         let mut peer = two_under_way();
@@ -339,12 +396,14 @@ mod tests {
         assert_eq!(peer.links.last().map(|link| link.id), Some(7));
         // What is said of batches that were taken back settles nothing else.
         let numbered = peer.queue.pop_front().unwrap();
-        peer.links.last_mut().unwrap().under_way.push_back(sent(vec![numbered]));
+        let link = peer.links.last_mut().unwrap();
+        let again = sent(link.theirs.as_ref().unwrap(), vec![numbered]);
+        link.under_way.push_back(Sent { header: None, ..again });
         for _ in 0..2 {
             let done = outcomes(&[Code::Done, Code::Done]);
-            assert_eq!(peer.relayed(7, Some(done), None), []);
+            assert_eq!(peer.relayed(7, Some(done)), []);
         }
-        let done = peer.relayed(7, Some(outcomes(&[Code::Done])), None);
+        let done = peer.relayed(7, Some(outcomes(&[Code::Done])));
         assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
         peer.down(7);
         assert_eq!((queued(&peer), peer.links.len()), (vec![2, 3, 4, 5], 0));

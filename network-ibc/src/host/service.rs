@@ -71,6 +71,14 @@ impl Conversation {
         self.lock().proved.clone().ok_or_else(|| Refusal::new("prove who you are first"))
     }
 
+    /// Who the other side says that it is, proved or not.
+    fn who(&self) -> Result<String, Refusal> {
+        let state = self.lock();
+        let claimed = state.claimed.as_ref().map(|(chain, ..)| chain);
+        let chain = claimed.or(state.proved.as_ref().map(|(chain, _)| chain));
+        chain.cloned().ok_or_else(|| Refusal::new("greet first"))
+    }
+
     /// Asks the host something and waits for what it says.
     async fn ask<T>(
         &self,
@@ -129,7 +137,8 @@ impl ConnectionHandler for Conversation {
             What::Greeting(greeting) => self.greeted(greeting)?,
             What::Proved(proved) => self.prove(connection, proved).await?,
             What::States(States {}) => {
-                let states = self.ask(|reply| Command::States { reply }).await?;
+                let chain = self.who()?;
+                let states = self.ask(|reply| Command::States { chain, reply }).await?;
                 states.map_err(|error| Refusal::new(error.to_string()))?.encode_to_vec()
             }
             What::Client(states) => {
@@ -256,7 +265,8 @@ impl Shared {
         let ack = connection.send(Say::encode(What::Proved(proved))).await?;
         let mut known = Known::decode(ack).map_err(|error| HopError::peer(error.to_string()))?;
         if known.client.is_empty() {
-            let states = self.ask(|reply| Command::States { reply }).await??;
+            let asked = chain.clone();
+            let states = self.ask(|reply| Command::States { chain: asked, reply }).await??;
             let ack = connection.send(Say::encode(What::Client(states))).await?;
             known = Known::decode(ack).map_err(|error| HopError::peer(error.to_string()))?;
         }

@@ -77,7 +77,8 @@ impl Pair {
         let make =
             |reply| Command::MakeClient { chain: CHAIN.to_owned(), key: [0; 32], states, reply };
         let known = self.ask(make).await.unwrap();
-        let states = self.ask(|reply| Command::States { reply }).await.unwrap();
+        let states =
+            self.ask(|reply| Command::States { chain: CHAIN.to_owned(), reply }).await.unwrap();
         let known = Some(lock(&self.chain).meet(known, states));
         let (batches, mut relayed) = mpsc::unbounded_channel::<wire::Batch>();
         let chain = CHAIN.to_owned();

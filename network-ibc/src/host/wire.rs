@@ -96,7 +96,8 @@ pub(super) struct Proved {
     pub(super) known: Option<Known>,
 }
 
-/// The client of the other side that a host has, and the newest height that it knows.
+/// The client of the other side that a host has, and the newest height that it knows: of a solo
+/// machine, the sequence of the next signature.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Known {
     #[prost(string, tag = "1")]
@@ -105,6 +106,9 @@ pub(super) struct Known {
     pub(super) revision: u64,
     #[prost(uint64, tag = "3")]
     pub(super) height: u64,
+    /// What the next signature of a solo machine has to name.
+    #[prost(string, tag = "4")]
+    pub(super) diversifier: String,
 }
 
 /// Asks for the states of a new client of the other side; the ack is a [`Client`].
@@ -188,6 +192,7 @@ pub(super) enum Code {
     Refused = 1,
     /// A packet that came too late, or to a channel that is closed: proof of that follows.
     Unreceived = 2,
-    /// The header before it was not taken: send it again with another.
+    /// The header before it was not taken, or a proof that counts did not follow on the last one
+    /// that was: send it again with another.
     Again = 3,
 }

@@ -88,6 +88,13 @@ pub(crate) struct Block {
     tree: Tree,
 }
 
+impl Block {
+    /// The provable value at a key as of this block.
+    pub(crate) fn value(&self, key: &str) -> Option<&Bytes> {
+        self.tree.get(key.as_bytes())
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -254,6 +261,11 @@ impl Ledger {
         self.dirty
     }
 
+    /// Whether no block was ever made.
+    pub(crate) fn is_new(&self) -> bool {
+        self.height == 0
+    }
+
     /// What it is to be at when something is handled now: never before the last block.
     pub(crate) fn at(&self, now: Timestamp) -> At {
         At { time: now.max(self.time), height: self.signer.height(self.height + 1) }
@@ -350,6 +362,21 @@ impl Ledger {
             self.signer.client_state(height, trust),
             self.signer.consensus_state(block.time, &block.app_hash),
         ))
+    }
+
+    /// The packets of a channel that have no acknowledgement, in no order.
+    #[cfg(feature = "chain")]
+    pub(crate) fn outstanding(&self, port: &PortId, channel: &ChannelId) -> Vec<u64> {
+        let prefix = path::commitments(port, channel);
+        let (mut found, mut from) = (Vec::new(), prefix.clone().into_bytes());
+        while let Some((key, _)) = self.tree.next(&from) {
+            let Some(sequence) = key.strip_prefix(prefix.as_bytes()) else { break };
+            from = [key, &[0]].concat();
+            let sequence: Option<u64> =
+                std::str::from_utf8(sequence).ok().and_then(|text| text.parse().ok());
+            found.extend(sequence);
+        }
+        found
     }
 
     /// All channels, whatever their state.

@@ -17,7 +17,7 @@ use network_core::{
     AnyHandler, Attempt, Bytes, Connection, ConnectionHandler, Delivery, Endpoint, Limits,
     ListenHandler, Network, Port, Refusal, SendError, SendOptions,
 };
-use network_ibc::{Host, LedgerKey};
+use network_ibc::{Host, LedgerKey, SoloKey};
 use network_tcp::Tcp;
 use tokio::{sync::Semaphore, time};
 
@@ -32,6 +32,7 @@ pub(crate) const LOG: &str = "CRASH_CHILD_LOG";
 pub(crate) const RUN: &str = "CRASH_CHILD_RUN";
 pub(crate) const TCP: &str = "CRASH_CHILD_TCP";
 pub(crate) const SEED: &str = "CRASH_CHILD_SEED";
+pub(crate) const SOLO: &str = "CRASH_CHILD_SOLO";
 
 pub(crate) const ORDERS: [&str; 2] = ["ordered", "unordered"];
 
@@ -78,7 +79,11 @@ pub(crate) fn main() {
 async fn host(shared: Arc<Shared>, ledger: PathBuf, tcp: String) {
     let dials = shared.name == NAMES[0];
     let key = LedgerKey::from_seed(&[if dials { 1 } else { 2 }; 32]).unwrap();
-    let host = Host::open(ledger, &shared.name, key).unwrap();
+    let mut host = Host::builder(&shared.name);
+    if env::var(SOLO).unwrap() == "true" {
+        host = host.solo_machine(SoloKey::ed25519(&[if dials { 3 } else { 4 }; 32]).unwrap());
+    }
+    let host = host.open(ledger, key).unwrap();
     let limits = Limits::default()
         .with_close_time(Duration::from_millis(500))
         .with_connect_time(Duration::from_secs(8));

@@ -54,21 +54,36 @@ fn child() {
 
 #[test]
 fn some_kills_lose_nothing() {
-    rounds(1, 10, 1);
+    rounds(1, 10, 1, &[[false, false]]);
+}
+
+#[test]
+fn some_kills_of_solo_machines_lose_nothing() {
+    rounds(1, 10, 3, &[[true, true]]);
 }
 
 /// In rounds with new ledgers: there are more kills while hops are made, and starts stay fast.
 #[test]
 #[ignore = "takes minutes"]
 fn many_kills_lose_nothing() {
-    rounds(5, 40, 2);
+    rounds(5, 40, 2, &[[false, false]]);
 }
 
-fn rounds(rounds: u64, kills: usize, seed: u64) {
+/// Two of them, and one and a chain.
+#[test]
+#[ignore = "takes minutes"]
+fn many_kills_of_solo_machines_lose_nothing() {
+    rounds(6, 40, 20, &[[true, true], [true, false], [false, true]]);
+}
+
+/// `solo`: which hosts are solo machines, in one round after the other.
+fn rounds(rounds: u64, kills: usize, seed: u64, solo: &[[bool; 2]]) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = from_env("CRASH_SEED").unwrap_or(seed);
     let kills = from_env("CRASH_KILLS").map_or(kills, |kills| usize::try_from(kills).unwrap());
-    (seed..seed + rounds).for_each(|seed| kill(kills, seed));
+    (seed..seed + rounds)
+        .zip(solo.iter().cycle())
+        .for_each(|(seed, solo)| kill(kills, seed, *solo));
 }
 
 /// Numbers that look random (xorshift64*), the same ones for the same seed.
@@ -107,6 +122,7 @@ struct Hosts {
     folder: PathBuf,
     tcp: u16,
     seed: u64,
+    solo: [bool; 2],
     running: Vec<Running>,
     /// How often each was started.
     started: [usize; 2],
@@ -126,6 +142,7 @@ impl Hosts {
             .env(child::RUN, number.to_string())
             .env(child::TCP, self.tcp.to_string())
             .env(child::SEED, self.seed.to_string())
+            .env(child::SOLO, self.solo[which].to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(errors)
@@ -212,13 +229,13 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn kill(kills: usize, seed: u64) {
+fn kill(kills: usize, seed: u64, solo: [bool; 2]) {
     let mut random = Random::new(seed);
     let begun = Instant::now();
     // It stays where something is wrong.
     let folder = tempfile::tempdir().unwrap().keep();
     let tcp = free_tcp_port(&mut Random::new(u64::from(std::process::id())));
-    let mut hosts = Hosts { folder, tcp, seed, running: Vec::new(), started: [0; 2] };
+    let mut hosts = Hosts { folder, tcp, seed, solo, running: Vec::new(), started: [0; 2] };
     for which in 0..NAMES.len() {
         let running = hosts.start(which);
         hosts.running.push(running);

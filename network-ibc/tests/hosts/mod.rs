@@ -12,7 +12,7 @@ use network_core::{
     Acceptor, BackendError, Capabilities, ConnectError, Connection, Dial, Endpoint, Limits,
     Network, ProtocolImpl, RoutePattern,
 };
-use network_ibc::Host;
+use network_ibc::{Host, SoloKey};
 use network_loopback::Loopback;
 use network_testkit::Fixture;
 use tokio::sync::Mutex;
@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 #[derive(Debug)]
 pub(crate) struct Hosts {
     order: &'static str,
+    solo: bool,
     way: Network,
     made: Arc<Mutex<Vec<Host>>>,
 }
@@ -29,7 +30,13 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn new(order: &'static str) -> Self {
         let way = Network::builder().protocol(Loopback::new()).build().unwrap();
-        Self { order, way, made: Arc::default() }
+        Self { order, solo: false, way, made: Arc::default() }
+    }
+
+    /// Hosts that show themselves as solo machines.
+    #[allow(dead_code, reason = "one of the suites has them")]
+    pub(crate) fn solo(order: &'static str) -> Self {
+        Self { solo: true, ..Self::new(order) }
     }
 }
 
@@ -38,7 +45,12 @@ impl Fixture for Hosts {
     async fn network(&self, limits: Limits) -> Network {
         let mut made = self.made.lock().await;
         let number = made.len();
-        let host = Host::in_memory(&format!("host{number}")).unwrap();
+        let mut host = Host::builder(&format!("host{number}"));
+        if self.solo {
+            let seed = [u8::try_from(number).unwrap(); 32];
+            host = host.solo_machine(SoloKey::ed25519(&seed).unwrap());
+        }
+        let host = host.in_memory().unwrap();
         let port = self.way.bind(format!("/local/host{number}").as_str()).await.unwrap();
         host.serve(&port).await.unwrap();
         made.push(host.clone());

@@ -1,5 +1,7 @@
 //! The public keys of solo machines.
 
+use std::fmt;
+
 use ibc_proto::{
     cosmos::crypto::{ed25519, secp256k1},
     google::protobuf::Any,
@@ -48,7 +50,6 @@ impl PublicKey {
         ))
     }
 
-    #[allow(dead_code, reason = "for those who are one")]
     pub(super) fn to_any(&self) -> Any {
         match self {
             Self::Secp256k1(key) => {
@@ -72,5 +73,21 @@ impl PublicKey {
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
             Self::Ed25519(key) => zip215::verify(key, message, signature),
         }
+    }
+}
+
+/// Its kind and its bytes.
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let point;
+        let (kind, key) = match self {
+            Self::Secp256k1(key) => {
+                point = key.to_encoded_point(true);
+                ("secp256k1", point.as_bytes())
+            }
+            Self::Ed25519(key) => ("ed25519", &key[..]),
+        };
+        write!(f, "{kind} ")?;
+        key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

@@ -22,12 +22,13 @@ use ibc_proto::{
 use prost::Message;
 
 use self::keys::PublicKey;
-pub(crate) use self::signer::{Rotation, SoloSigner, SoloState, Turn};
+pub use self::signer::SoloKey;
+pub(crate) use self::signer::SoloState;
 use super::{Claim, ClientError, ClientStore, LightClient, Status, Updated, error::excerpt, read};
 use crate::height::{At, Height, Timestamp};
 
 /// The name of the kind.
-pub(super) const KIND: &str = "06-solomachine";
+pub(crate) const KIND: &str = "06-solomachine";
 /// The type of the kind's client state.
 pub(super) const CLIENT_STATE: &str = "/ibc.lightclients.solomachine.v3.ClientState";
 
@@ -134,6 +135,10 @@ impl LightClient for SoloMachine {
     /// The sequence, as a number of revision 0.
     fn latest_height(&self, store: &dyn ClientStore) -> Result<Height, ClientError> {
         Ok(Height::new(0, get(store)?.sequence))
+    }
+
+    fn diversifier(&self, store: &dyn ClientStore) -> Result<Option<String>, ClientError> {
+        Ok(Some(get(store)?.consensus_state.unwrap_or_default().diversifier))
     }
 
     /// The time of the last thing that was signed, whatever the height.
@@ -367,6 +372,9 @@ fn get(store: &dyn ClientStore) -> Result<raw::ClientState, ClientError> {
 fn put(store: &mut dyn ClientStore, state: &raw::ClientState) {
     store.set("clientState", Bytes::from(read::any(state).encode_to_vec()));
 }
+
+#[cfg(test)]
+use self::signer::{Rotation, Turn};
 
 #[cfg(test)]
 mod tests;

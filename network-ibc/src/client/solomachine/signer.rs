@@ -1,8 +1,6 @@
 //! To be a solo machine: its key, what it must remember, and what it signs.
 
-#![allow(dead_code, reason = "no host shows itself as a solo machine yet; tests do")]
-
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
@@ -25,26 +23,22 @@ use super::{
 };
 use crate::height::Timestamp;
 
-/// What a solo machine remembers of its client at one counterparty.
+/// How a solo machine stands with its client at one counterparty.
 ///
-/// Whoever signs two things at one sequence can be shown to have lied. So a signature needs a
-/// [`Turn`], a turn is [taken](Self::take) out of this state and cannot be put back or copied,
-/// and the rest is the caller's duty: **store the state durably, as it is after the turn was
-/// taken, before anyone sees the signature.** The signature itself is worth storing with it:
-/// when a message is lost, the same bytes are sent again.
+/// Whoever signs two things at one sequence can be shown to have lied, if both name the diversifier
+/// that the client has then. So a signature needs a [`Turn`], and a turn is [taken](Self::take) out
+/// of this state. What was shown under a state that came to nothing is to be followed by a
+/// [rotation](Self::take_rotation) to a diversifier that was never used: under that one, no sequence
+/// was signed at before.
 ///
 /// Each client needs a state of its own. Two clients that know the same key must differ in their
 /// diversifiers, or what is signed for one can be shown to the other.
-#[derive(PartialEq, Eq, Message)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SoloState {
-    /// The sequence of the next signature.
-    #[prost(uint64, tag = "1")]
     pub(super) sequence: u64,
-    /// The time of the last one, in nanoseconds.
-    #[prost(uint64, tag = "2")]
+    /// The time of the last signature, in nanoseconds.
     pub(super) timestamp: u64,
-    #[prost(string, tag = "3")]
-    pub(super) diversifier: String,
+    pub(super) diversifier: Arc<str>,
 }
 
 impl SoloState {
@@ -53,34 +47,34 @@ impl SoloState {
     /// # Errors
     /// The time is zero, or the diversifier has spaces only.
     pub(crate) fn new(diversifier: &str, now: Timestamp) -> Result<Self, ClientError> {
-        check(diversifier)?;
-        if now.is_zero() {
-            return Err(invalid("its time must be above 0"));
-        }
-        Ok(Self { sequence: 1, timestamp: now.as_nanos(), diversifier: diversifier.to_owned() })
+        Self::at(1, diversifier, now)
     }
 
-    /// What to store.
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        Bytes::from(self.encode_to_vec())
-    }
-
-    /// What was stored.
+    /// The state of a client that takes its next signature at a sequence, and took the last one
+    /// at `time` or before.
     ///
     /// # Errors
-    /// The bytes are no such state.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ClientError> {
-        let state: Self = read::bytes("state of the solo machine", bytes, read::MAX_STATE)?;
-        if state.sequence == 0 || state.timestamp == 0 {
-            return Err(read::missing("state of the solo machine", "sequence or no time"));
+    /// The sequence or the time is zero, or the diversifier has spaces only.
+    pub(crate) fn at(
+        sequence: u64,
+        diversifier: &str,
+        time: Timestamp,
+    ) -> Result<Self, ClientError> {
+        check(diversifier)?;
+        if sequence == 0 || time.is_zero() {
+            return Err(invalid("its sequence and its time must be above 0"));
         }
-        check(&state.diversifier)?;
-        Ok(state)
+        Ok(Self { sequence, timestamp: time.as_nanos(), diversifier: diversifier.into() })
     }
 
     /// The sequence of the next signature.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// What the next signature names besides.
+    pub(crate) fn diversifier(&self) -> &str {
+        &self.diversifier
     }
 
     /// The right to sign one thing. Its time is `now`, but never before that of the last turn,
@@ -106,8 +100,8 @@ impl SoloState {
     ) -> Result<Rotation, ClientError> {
         check(diversifier)?;
         let turn = self.take(now)?;
-        diversifier.clone_into(&mut self.diversifier);
-        Ok(Rotation { turn, diversifier: diversifier.to_owned() })
+        self.diversifier = diversifier.into();
+        Ok(Rotation { turn, diversifier: self.diversifier.clone() })
     }
 }
 
@@ -117,7 +111,7 @@ impl SoloState {
 pub(crate) struct Turn {
     pub(super) sequence: u64,
     pub(super) timestamp: u64,
-    pub(super) diversifier: String,
+    pub(super) diversifier: Arc<str>,
 }
 
 /// The right to sign which key comes next.
@@ -125,11 +119,13 @@ pub(crate) struct Turn {
 #[must_use = "the sequence is taken, and only this can use it"]
 pub(crate) struct Rotation {
     pub(super) turn: Turn,
-    pub(super) diversifier: String,
+    pub(super) diversifier: Arc<str>,
 }
 
-/// The key of a solo machine. It is wiped from memory when it is dropped.
-pub(crate) struct SoloSigner {
+/// The key of a solo machine (ICS-006), which signs each of its claims.
+///
+/// Whoever has it is the machine, to all who have a client of it.
+pub struct SoloKey {
     secret: Secret,
     public: PublicKey,
 }
@@ -139,31 +135,37 @@ enum Secret {
     Ed25519(Ed25519KeyPair),
 }
 
-impl SoloSigner {
-    /// A secp256k1 key, which every chain that has solo machines knows.
+impl SoloKey {
+    /// A secp256k1 key by its 32 bytes, the highest first. Every chain that has solo machines knows
+    /// such keys.
     ///
     /// # Errors
-    /// The bytes are zero or above the order of the curve.
-    pub(crate) fn secp256k1(secret: &[u8; 32]) -> Result<Self, ClientError> {
+    /// They are zero, or not below the order of the curve.
+    pub fn secp256k1(secret: &[u8; 32]) -> Result<Self, ClientError> {
         let secret =
             SigningKey::from_slice(secret).map_err(|_| invalid("its secp256k1 key is no key"))?;
         let public = PublicKey::Secp256k1(*secret.verifying_key());
         Ok(Self { secret: Secret::Secp256k1(secret), public })
     }
 
-    /// An Ed25519 key, by its seed. It signs several times as fast.
+    /// An Ed25519 key by the 32 bytes of its seed (RFC 8032 §5.1.5). It signs several times as fast.
     ///
     /// # Errors
     /// The seed is refused, which no seed of 32 bytes is known to be.
-    pub(crate) fn ed25519(seed: &[u8; 32]) -> Result<Self, ClientError> {
+    pub fn ed25519(seed: &[u8; 32]) -> Result<Self, ClientError> {
         let refused = || invalid("its Ed25519 key is no key");
         let secret = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
         let public = secret.public_key().as_ref().try_into().map_err(|_| refused())?;
         Ok(Self { secret: Secret::Ed25519(secret), public: PublicKey::Ed25519(public) })
     }
 
+    /// The kind of the key and its public half, as text.
+    pub(crate) fn name(&self) -> String {
+        self.public.to_string()
+    }
+
     /// The public key, as clients store it.
-    pub(crate) fn public_key(&self) -> Any {
+    pub(crate) fn to_any(&self) -> Any {
         self.public.to_any()
     }
 
@@ -171,8 +173,8 @@ impl SoloSigner {
     /// machine is.
     pub(crate) fn states(&self, state: &SoloState) -> (Any, Any) {
         let consensus = raw::ConsensusState {
-            public_key: Some(self.public_key()),
-            diversifier: state.diversifier.clone(),
+            public_key: Some(self.to_any()),
+            diversifier: state.diversifier.to_string(),
             timestamp: state.timestamp,
         };
         let client = raw::ClientState {
@@ -213,15 +215,15 @@ impl SoloSigner {
         let Rotation { turn, diversifier } = rotation;
         let timestamp = turn.timestamp;
         let data = raw::HeaderData {
-            new_pub_key: Some(next.public_key()),
-            new_diversifier: diversifier.clone(),
+            new_pub_key: Some(next.to_any()),
+            new_diversifier: diversifier.to_string(),
         };
         let signature = self.sign(turn, HEADER_PATH, &data.encode_to_vec())?;
         Ok(read::any(&raw::Header {
             timestamp,
             signature,
             new_public_key: data.new_pub_key,
-            new_diversifier: diversifier,
+            new_diversifier: data.new_diversifier,
         }))
     }
 
@@ -229,7 +231,7 @@ impl SoloSigner {
         let bytes = raw::SignBytes {
             sequence: turn.sequence,
             timestamp: turn.timestamp,
-            diversifier: turn.diversifier,
+            diversifier: turn.diversifier.to_string(),
             path: path.to_vec(),
             data: data.to_vec(),
         }
@@ -250,9 +252,9 @@ impl SoloSigner {
 }
 
 /// Shows the public key alone.
-impl fmt::Debug for SoloSigner {
+impl fmt::Debug for SoloKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SoloSigner").field("public", &self.public).finish_non_exhaustive()
+        write!(f, "SoloKey({})", self.public)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::{FutureExt as _, future::try_join_all};
 use ibc_proto::{
     google::protobuf::Any,
     ibc::core::{
@@ -29,9 +29,6 @@ use crate::{
 /// How many proofs are asked for at once.
 const AT_ONCE: usize = 16;
 
-/// How often a batch is tried with another header.
-const TRIES: usize = 5;
-
 /// After how many blocks it is stored that they were seen, if nothing happened in them.
 const SEEN: u64 = 1_000;
 
@@ -50,7 +47,7 @@ struct Ends {
 
 /// Something that the host is to be told, with a proof.
 #[derive(Clone, Debug)]
-enum News {
+pub(super) enum News {
     Connection(ConnectionId),
     Channel(PortId, ChannelId),
     Packet(Packet),
@@ -95,7 +92,7 @@ impl Relayer {
         };
         let mut ends = Ends {
             connections: state.connections.into_iter().collect(),
-            channels: state.channels.into_iter().collect(),
+            channels: state.channels.into_iter().map(|end| end.there).collect(),
         };
         let mut seen = state.seen.unwrap_or(0);
         let mut events = self.chain.events(seen + 1);
@@ -111,7 +108,7 @@ impl Relayer {
                         }
                         Heard::Missed { from, to } => {
                             tracing::warn!(chain = self.chain.id, from, to, "blocks were missed");
-                            (to, self.missed(&ends).await)
+                            (to, self.all_missed().await)
                         }
                     };
                     let something = !news.is_empty();
@@ -155,47 +152,65 @@ impl Relayer {
         Some(height.max(known.height.saturating_sub(1)))
     }
 
-    /// Tells the host what happened in a block.
-    async fn tell(&self, news: Vec<News>, height: u64) {
-        let Some(height) = self.provable(height).await else { return };
+    /// Tells the host what happened in a block, however long that takes.
+    pub(super) async fn tell(&self, news: Vec<News>, height: u64) {
+        let (mut wait, mut after) = (FIRST, height);
+        loop {
+            let Some(height) = self.provable(after).await else { return };
+            match self.messages(&news, height).await {
+                Ok(messages) if messages.is_empty() => return,
+                Ok(messages) => return self.deliver(messages, height + 1).await,
+                Err(error) => {
+                    tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
+                }
+            }
+            time::sleep(wait).await;
+            wait = LONGEST.min(wait * 2);
+            // The node may have forgotten the state of that block.
+            if let Ok(status) = self.chain.rpc.status().await {
+                after = after.max(status.height.saturating_sub(1));
+            }
+        }
+    }
+
+    async fn messages(&self, news: &[News], height: u64) -> Result<Vec<Message>, RpcError> {
         let mut messages = Vec::new();
         for news in news.chunks(AT_ONCE) {
             let proved = news.iter().map(|news| self.message(news, height).boxed());
-            messages.extend(join_all(proved).await.into_iter().flatten());
+            messages.extend(try_join_all(proved).await?.into_iter().flatten());
         }
-        if !messages.is_empty() {
-            self.deliver(messages, height + 1).await;
-        }
+        Ok(messages)
     }
 
-    /// Asks until there is an answer, or none that would ever do.
-    async fn message(&self, news: &News, height: u64) -> Option<Message> {
+    /// What waits on the chain, however long it takes to find out.
+    async fn all_missed(&self) -> Vec<News> {
         let mut wait = FIRST;
-        for _ in 0..60 {
-            match self.try_message(news, height).await {
-                Ok(message) => return message,
+        loop {
+            let chain = self.chain.id.clone();
+            let asked = self.shared.ask(|reply| Command::Chain { chain, reply }).await;
+            let Ok(state) = asked else { return Vec::new() };
+            match self.missed(&state).await {
+                Ok(news) => return news,
                 Err(error) => {
-                    tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
-                    time::sleep(wait).await;
-                    wait = LONGEST.min(wait * 2);
+                    tracing::warn!(chain = self.chain.id, %error, "it is not known what was missed");
                 }
             }
+            time::sleep(wait).await;
+            wait = LONGEST.min(wait * 2);
         }
-        tracing::warn!(chain = self.chain.id, height, ?news, "there is no proof of what happened");
-        None
     }
 
     /// The message that proves something of the chain's state after a block.
-    async fn try_message(&self, news: &News, height: u64) -> Result<Option<Message>, RpcError> {
+    async fn message(&self, news: &News, height: u64) -> Result<Option<Message>, RpcError> {
         let proof_of = |key: String| async move { self.chain.rpc.prove(&key, Some(height)).await };
-        let unexpected =
-            |error: crate::EngineError| self.chain.rpc.unexpected("abci_query", &error.to_string());
         let at = Some(RawHeight::from(self.chain.at(height + 1)));
         let signer = String::new();
         Ok(match news {
             News::Connection(id) => {
                 let proved = proof_of(path::connection(id)).await?;
-                let end = Connection::decode(&proved.value).map_err(unexpected)?;
+                let Ok(end) = Connection::decode(&proved.value) else {
+                    return self.unknown(news);
+                };
                 if end.state == ConnectionState::Open && end.counterparty.is_none() {
                     return Ok(None);
                 }
@@ -203,7 +218,9 @@ impl Relayer {
             }
             News::Channel(port, id) => {
                 let proved = proof_of(path::channel(port, id)).await?;
-                let end = Channel::decode(&proved.value).map_err(unexpected)?;
+                let Ok(end) = Channel::decode(&proved.value) else {
+                    return self.unknown(news);
+                };
                 let hop = self.chain.rpc.connection(&end.hop).await?;
                 let Some(hop) = hop.and_then(|hop| hop.counterparty) else { return Ok(None) };
                 if end.state == ChannelState::Closed && end.counterparty.is_none() {
@@ -242,11 +259,17 @@ impl Relayer {
         })
     }
 
+    /// What is not of a form that hosts know.
+    fn unknown(&self, news: &News) -> Result<Option<Message>, RpcError> {
+        tracing::warn!(chain = self.chain.id, ?news, "the host has no word for this");
+        Ok(None)
+    }
+
     /// Gives messages to the host, behind the header of the block that their proofs are checked
     /// with.
     pub(super) async fn deliver(&self, messages: Vec<Message>, height: u64) {
         let messages: Vec<Any> = messages.iter().map(Message::write).collect();
-        for _ in 0..TRIES {
+        loop {
             let chain = self.chain.id.clone();
             let asked = self.shared.ask(|reply| Command::Knows { chain, reply }).await;
             let Ok(Some(known)) = asked else { return };
@@ -300,12 +323,5 @@ impl Relayer {
                 }
             }
         }
-    }
-
-    /// What there is to tell where it is not known what happened.
-    async fn missed(&self, ends: &Ends) -> Vec<News> {
-        let connections = ends.connections.iter().cloned().map(News::Connection);
-        let channels = ends.channels.iter().cloned();
-        connections.chain(channels.map(|(port, id)| News::Channel(port, id))).collect()
     }
 }

@@ -11,6 +11,7 @@
 
 mod inward;
 mod late;
+mod missed;
 mod outward;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use ibc_proto::ibc::{
-    core::client::v1::MsgCreateClient, lightclients::tendermint::v1::ClientState,
+    core::client::v1::MsgCreateClient,
+    lightclients::{solomachine::v3::ClientState as SoloState, tendermint::v1::ClientState},
 };
 use prost::{Message as _, Name as _};
 use sha2::{Digest, Sha256};
@@ -33,7 +35,6 @@ use super::{
 use crate::{
     chain::{Chain, ChainConfig, RpcError},
     engine::Message,
-    height::Height,
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
     ledger::valid_chain,
 };
@@ -54,7 +55,15 @@ pub(super) struct ChainState {
     pub(super) seen: Option<u64>,
     /// The other ends of this host's connections and channels to the chain.
     pub(super) connections: Vec<ConnectionId>,
-    pub(super) channels: Vec<(PortId, ChannelId)>,
+    pub(super) channels: Vec<EndState>,
+}
+
+/// The other end of a channel of this host.
+#[derive(Clone, Debug)]
+pub(super) struct EndState {
+    pub(super) there: (PortId, ChannelId),
+    /// Which packets this host has sent over it and has no acknowledgement of.
+    pub(super) unacked: Vec<u64>,
 }
 
 /// What relays between the host and one chain.
@@ -147,7 +156,8 @@ impl Shared {
 
     /// Makes the chain's client of this host.
     async fn client_there(&self, there: &Chain) -> Result<ClientId, HopError> {
-        let states = self.ask(|reply| Command::States { reply }).await??;
+        let chain = there.id.clone();
+        let states = self.ask(|reply| Command::States { chain, reply }).await??;
         let create = Message::CreateClient(MsgCreateClient {
             client_state: states.client_state,
             consensus_state: states.consensus_state,
@@ -173,18 +183,23 @@ impl Relayer {
         }
     }
 
-    /// The chain's client of this host, and the newest height that it knows.
+    /// The chain's client of this host, and how far it is.
     async fn known_there(&self) -> Result<Known, RpcError> {
-        let state = self.chain.rpc.client_state(&self.theirs).await?;
-        let state = state.filter(|state| state.type_url == ClientState::type_url());
-        let state = state.and_then(|state| ClientState::decode(&state.value[..]).ok());
-        let unexpected =
-            || self.chain.rpc.unexpected("abci_query", "its client of this host is gone");
-        let height = Height::from(state.ok_or_else(unexpected)?.latest_height.unwrap_or_default());
-        Ok(Known {
-            client: self.theirs.to_string(),
-            revision: height.revision,
-            height: height.number,
-        })
+        let state = self.chain.rpc.client_state(&self.theirs).await?.unwrap_or_default();
+        let gone =
+            || self.chain.rpc.unexpected("abci_query", "it has no client that is of this host");
+        let mut known = Known { client: self.theirs.to_string(), ..Known::default() };
+        if state.type_url == ClientState::type_url() {
+            let state = ClientState::decode(&state.value[..]).map_err(|_| gone())?;
+            let height = state.latest_height.unwrap_or_default();
+            (known.revision, known.height) = (height.revision_number, height.revision_height);
+        } else if state.type_url == SoloState::type_url() {
+            let state = SoloState::decode(&state.value[..]).map_err(|_| gone())?;
+            known.height = state.sequence;
+            known.diversifier = state.consensus_state.unwrap_or_default().diversifier;
+        } else {
+            return Err(gone());
+        }
+        Ok(known)
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     height::{Height, Timestamp},
     host::{
         datagram::Kind,
+        face::{Face, Theirs},
         wire::{Batch, Client, Code, Known, Outcome, Outcomes},
     },
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
@@ -167,7 +168,7 @@ impl Chain {
         let client = self.client.as_ref().unwrap();
         let mut stage = Stage::new(&self.ledger);
         let Height { revision, number } = self.engine.latest_height(&mut stage, client).unwrap();
-        Known { client: client.to_string(), revision, height: number }
+        Known { client: client.to_string(), revision, height: number, ..Known::default() }
     }
 
     /// Begins a connection to the host.
@@ -225,8 +226,10 @@ impl Chain {
     /// Makes a block, and relays things with proofs of it.
     fn relay(&mut self, kinds: Vec<Kind>) -> Batch {
         self.ledger.commit(now()).unwrap();
-        let height = self.ledger.latest().unwrap().height;
-        let message = |kind: &Kind| kind.message(&self.ledger, height).unwrap().unwrap();
+        let block = self.ledger.latest().unwrap();
+        let mut theirs = Theirs::new(&Face::Chain, CHAIN, self.known.clone()).unwrap();
+        let message =
+            |kind: &Kind| kind.message(&self.ledger, block, &mut theirs).unwrap().unwrap();
         let messages = kinds.iter().map(message).collect();
         self.headed(messages)
     }
@@ -240,7 +243,7 @@ impl Chain {
     /// Puts before messages what they are proved by.
     fn headed(&self, messages: Vec<Any>) -> Batch {
         let height = self.ledger.latest().unwrap().height;
-        let Known { client, revision, height: number } = self.known.clone();
+        let Known { client, revision, height: number, .. } = self.known.clone();
         let header = self.ledger.header(height, Height::new(revision, number)).unwrap();
         let update = MsgUpdateClient {
             client_id: client,

@@ -97,6 +97,51 @@ async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_happened_in_blocks_that_are_forgotten_is_found() {
+    let there = There::start();
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
+    let opened = within(host.open_channel(&numbers(), &remote)).await.unwrap();
+    let (channel, other) = (opened.channel, opened.counterparty.unwrap());
+    // From now on only one way.
+    host.0.ways().clear();
+    let asked = hop.chain.clone();
+    let ask = async || {
+        let chain = asked.clone();
+        host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap()
+    };
+    let known = {
+        let chain = hop.chain.clone();
+        host.0.ask(|reply| Command::Knows { chain, reply }).await.unwrap().unwrap()
+    };
+    let relayer = Relayer {
+        shared: host.0.0.clone(),
+        chain: Chain::connect(there.config()).await.unwrap(),
+        theirs: ask().await.theirs.unwrap(),
+        ours: known.client,
+    };
+    send(&host, &channel, 0, 20).await;
+    let port = PortId::known("mock");
+    let (late, _late) = mpsc::unbounded_channel();
+    tokio::select! {
+        () = relayer.outward(late) => {}
+        () = until("all have come there", async || {
+            let all: Vec<_> = (1..=20).collect();
+            there.rpc.acknowledgements(&port, &other, &all).await.unwrap().len() == 20
+        }) => {}
+    }
+    assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (0, 0));
+
+    let news = relayer.missed(&ask().await).await.unwrap();
+    // No earlier than what was asked for just now.
+    let height = there.rpc.status().await.unwrap().height;
+    relayer.tell(news, height).await;
+    assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_chain_that_is_paused_or_restarted_is_caught_up_with() {
     let mut there = There::start();
     let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();

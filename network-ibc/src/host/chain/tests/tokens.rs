@@ -70,10 +70,10 @@ async fn tokens_go_to_a_chain_and_back() {
     let to_nobody = Send::new(channel.clone(), "alice", "no address", "apple", amount(1));
     let refused = outcome(to_nobody).await;
     assert!(matches!(refused, Outcome::Refunded(Why::Refused(_))), "{refused:?}");
-    there.simd.pause().unwrap();
+    host.0.ways().clear();
     let late = tokens.send(send(1).timeout(Duration::from_millis(150))).await.unwrap();
     time::sleep(Duration::from_secs(1)).await;
-    there.simd.resume().unwrap();
+    host.connect_chain(there.config()).await.unwrap();
     let late = within(late.outcome()).await.unwrap();
     assert_eq!(late, Outcome::Refunded(Why::NotReceived));
     assert_eq!(tokens.balance("alice", "apple").await.unwrap(), amount(60));
