@@ -88,6 +88,15 @@ fn diversifier(chain: &str) -> Result<String, HostError> {
     Ok(format!("{chain}/{:016x}", u64::from_be_bytes(random)))
 }
 
+fn is_diversifier(text: &str, chain: &str) -> bool {
+    let random = text.strip_prefix(chain).and_then(|rest| rest.strip_prefix('/'));
+    random.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The highest sequence that a client is believed to be at: no honest one comes near, and no batch
+/// gets from it to the end.
+const MAX_SEQUENCE: u64 = u64::MAX >> 1;
+
 /// The client that another host has of this one, as far as is known here.
 #[derive(Clone, Debug)]
 pub(super) struct Theirs {
@@ -120,11 +129,13 @@ impl Theirs {
         let knows = match face {
             Face::Chain => Knows::Height(Height::new(revision, height)),
             Face::Solo(key) => {
-                // Or another host could have this one sign what it shows to a third one.
-                let for_it = diversifier.split_once('/').is_some_and(|(named, _)| named == chain);
+                // The time is that of the block, which is later than all that was ever signed.
                 let state = SoloState::at(height, &diversifier, Timestamp::from_nanos(1)).ok();
-                let Some(state) = state.filter(|_| for_it) else {
-                    tracing::warn!(chain, client, "it has a client that is none of this host");
+                let Some(state) = state.filter(|_| {
+                    // Or another host could have this one sign what it shows to a third one.
+                    is_diversifier(&diversifier, chain) && height <= MAX_SEQUENCE
+                }) else {
+                    tracing::warn!(chain, client, "it has no client of this host");
                     return None;
                 };
                 // What was signed over an earlier way, or by an earlier process, is not kept.
