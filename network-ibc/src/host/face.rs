@@ -100,15 +100,16 @@ const MAX_SEQUENCE: u64 = u64::MAX >> 1;
 /// The client that another host has of this one, as far as is known here.
 #[derive(Clone, Debug)]
 pub(super) struct Theirs {
-    chain: String,
-    client: String,
+    chain: Arc<str>,
+    client: Arc<str>,
     knows: Knows,
 }
 
 #[derive(Clone, Debug)]
 enum Knows {
-    /// All headers up to this one.
+    /// The header of this height, and none after it.
     Height(Height),
+    /// What was signed for it.
     Signed(Signed),
 }
 
@@ -142,7 +143,7 @@ impl Theirs {
                 Knows::Signed(Signed { key: key.clone(), state, spent: true })
             }
         };
-        Some(Self { chain: chain.to_owned(), client, knows })
+        Some(Self { chain: chain.into(), client: client.into(), knows })
     }
 
     /// Whether a header has to come before something. `among`: the batch has one already.
@@ -172,7 +173,7 @@ impl Theirs {
             }
         };
         let update = MsgUpdateClient {
-            client_id: self.client.clone(),
+            client_id: self.client.to_string(),
             client_message: Some(header),
             signer: String::new(),
         };
@@ -190,8 +191,12 @@ impl Theirs {
         match &mut self.knows {
             Knows::Height(_) => Ok(ledger.prove(key, block.height)?),
             Knows::Signed(Signed { key: signer, state, .. }) => {
+                let value = block.value(key);
+                // Before anybody can see it: who reads these knows all that was ever claimed.
+                let (sequence, diversifier) = (state.sequence(), state.diversifier());
+                tracing::trace!(sequence, diversifier, path = key, ?value, "claim");
                 let turn = state.take(block.time)?;
-                Ok(signer.prove(turn, key, block.value(key).map(|value| &value[..]))?.into())
+                Ok(signer.prove(turn, key, value.map(|value| &value[..]))?.into())
             }
         }
     }

@@ -44,7 +44,7 @@ impl Subscriber for Blocks {
         let Fields { height, time, hash, text } = fields;
         match event.metadata().target() {
             "network_ibc::ledger" => self.0.line(format_args!("block {height} {time} {hash}")),
-            "network_ibc::client::solomachine::signer" => self.0.line(format_args!("signed{text}")),
+            "network_ibc::host::face" => self.0.line(format_args!("signed{text}")),
             target => self.0.line(format_args!("# {target}{text}")),
         }
     }

@@ -199,8 +199,6 @@ impl SoloKey {
         if value.is_some_and(<[u8]>::is_empty) {
             return Err(invalid("an empty value cannot be proved"));
         }
-        // Before anybody can see it: who reads these knows all that was ever claimed.
-        tracing::trace!(sequence = turn.sequence, diversifier = %turn.diversifier, path, ?value, "signed");
         let timestamp = turn.timestamp;
         let signature_data = self.sign(turn, path.as_bytes(), value.unwrap_or_default())?;
         let proof = raw::TimestampedSignatureData { signature_data, timestamp };
