@@ -41,7 +41,10 @@ pub mod transfer;
 
 pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "chain")]
-pub use chain::{ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError, TxSettings};
+pub use chain::{
+    ChainConfig, ChainError, ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError,
+    TxSettings,
+};
 #[cfg(feature = "host")]
 pub use client::{ClientError, SoloKey};
 #[cfg(feature = "host")]

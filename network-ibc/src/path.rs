@@ -30,7 +30,12 @@ pub(crate) fn next_sequence_ack(port: &PortId, channel: &ChannelId) -> String {
 }
 
 pub(crate) fn commitment(port: &PortId, channel: &ChannelId, sequence: u64) -> String {
-    format!("commitments/ports/{port}/channels/{channel}/sequences/{sequence}")
+    format!("{}{sequence}", commitments(port, channel))
+}
+
+/// What the keys of the commitments of a channel begin with.
+pub(crate) fn commitments(port: &PortId, channel: &ChannelId) -> String {
+    format!("commitments/ports/{port}/channels/{channel}/sequences/")
 }
 
 pub(crate) fn receipt(port: &PortId, channel: &ChannelId, sequence: u64) -> String {

@@ -9,7 +9,8 @@
 //! package can have told, so that a trace with a mistake in it does not pass as a difference.
 //!
 //! Everything is decided from the data: a file that was never seen before works as well.
-//! Scenarios of the family `ibc` need a backend that is not there yet.
+//! Scenarios of the family `ibc` need a host and a chain beside it, which is for `network-ibc` to
+//! have: [`Scenario::replay`] leaves them out, [`Scenario::replay_with`] takes [`Chains`].
 //!
 //! ```
 //! use network_testkit::replay::{Scenario, Verdict};
@@ -30,6 +31,8 @@
 
 mod address;
 mod backend;
+mod bridge;
+mod chain;
 mod differences;
 mod event;
 mod faults;
@@ -51,6 +54,7 @@ mod vectors;
 mod verdict;
 mod world;
 
+pub use chain::{Chain, Chains, Denied, End, Hears, Meaning, Packet, Says, Setting, Told};
 pub use differences::{DIFFERENCES, Difference, difference, markdown};
 pub use report::{Counts, Line, scenarios, vectors};
 pub use run::TIME_LIMIT;

@@ -2,15 +2,17 @@
 //!
 //! | to | is |
 //! |---|---|
+//! | find out whether a host can relay to a chain at all | [`connect::Chain`] |
 //! | ask a node, with proofs and headers | [`rpc::Rpc`] |
 //! | learn what happens on the chain | [`events::ChainEvents`] |
 //! | have messages executed, from an account | [`submit::Submitter`] |
 //!
 //! Nothing here judges what the chain says: proofs and headers go to the host's client of it.
 
-#![allow(dead_code, reason = "the host's relayer to chains is what uses it")]
+#![allow(dead_code, reason = "not all of it is used yet")]
 
 mod answer;
+mod connect;
 mod error;
 mod event;
 mod events;
@@ -22,14 +24,22 @@ mod key;
 mod on_a_chain;
 mod query;
 mod rpc;
+mod search;
 mod socket;
 #[cfg(test)]
 mod strange_nodes;
 mod submit;
 mod tx;
 
+pub(crate) use connect::Chain;
+pub use connect::{ChainConfig, ChainError};
 pub use error::RpcError;
+pub(crate) use event::{IbcEvent, Step};
+pub(crate) use events::Heard;
 pub use key::{ChainKey, ChainKeyError};
 pub use rpc::RpcSettings;
+pub(crate) use submit::Fate;
 pub use submit::{TxError, TxSettings};
 pub use tx::GasPrice;
+#[cfg(test)]
+pub(crate) use {rpc::Rpc, submit::Submitter};

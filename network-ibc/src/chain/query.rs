@@ -258,26 +258,33 @@ impl Rpc {
         Ok(answer.next_sequence_receive)
     }
 
-    /// The packets that the channel has sent and that are not acknowledged yet.
+    /// The packets that the channel has sent and that are not acknowledged yet, by sequence.
     pub(crate) async fn commitments(
         &self,
         port: &PortId,
         channel: &ChannelId,
     ) -> Result<Vec<PacketState>, RpcError> {
         const PATH: &str = "/ibc.core.channel.v1.Query/PacketCommitments";
-        self.paged(|page| async move {
-            let request = QueryPacketCommitmentsRequest {
-                port_id: port.to_string(),
-                channel_id: channel.to_string(),
-                pagination: Some(page),
-            };
-            let (answer, _) =
-                self.ask::<QueryPacketCommitmentsResponse>(PATH, &request, None).await?;
-            let states = answer.commitments.into_iter();
-            let states = states.map(|raw| PacketState { sequence: raw.sequence, data: raw.data });
-            Ok((states.collect(), answer.pagination))
+        let all = self
+            .paged(|page| async move {
+                let request = QueryPacketCommitmentsRequest {
+                    port_id: port.to_string(),
+                    channel_id: channel.to_string(),
+                    pagination: Some(page),
+                };
+                let (answer, _) =
+                    self.ask::<QueryPacketCommitmentsResponse>(PATH, &request, None).await?;
+                let states = answer.commitments.into_iter();
+                let states =
+                    states.map(|raw| PacketState { sequence: raw.sequence, data: raw.data });
+                Ok((states.collect(), answer.pagination))
+            })
+            .await;
+        // The chain lists them by the text of their keys: 1, 10, 2.
+        all.map(|mut all: Vec<PacketState>| {
+            all.sort_by_key(|state| state.sequence);
+            all
         })
-        .await
     }
 
     /// The hashes of the acknowledgements that the channel has written, of packets with these

@@ -303,7 +303,7 @@ impl Rpc {
         envelope.result.ok_or_else(|| self.unexpected(method, "it has no result"))
     }
 
-    pub(super) fn unexpected(&self, method: &'static str, reason: &str) -> RpcError {
+    pub(crate) fn unexpected(&self, method: &'static str, reason: &str) -> RpcError {
         let (url, reason) = (self.http.url().to_owned(), excerpt(reason));
         RpcError::Unexpected { url, method, reason }
     }

@@ -46,6 +46,17 @@ macro_rules! messages {
                 Err(EngineError::invalid("type of the message", message.type_url.clone()))
             }
 
+            /// Writes a message for a transaction that an account signs.
+            #[cfg(feature = "chain")]
+            pub(crate) fn signed(&self, signer: &str) -> Any {
+                match self {
+                    $(Self::$name(message) => Any {
+                        type_url: $kind::type_url(),
+                        value: $kind { signer: signer.to_owned(), ..message.clone() }.encode_to_vec(),
+                    },)*
+                }
+            }
+
             /// Writes a message, as a transaction carries it.
             pub(crate) fn write(&self) -> Any {
                 match self {

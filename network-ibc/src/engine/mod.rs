@@ -24,6 +24,8 @@ pub use error::EngineError;
 pub(crate) use event::{ChannelAttempt, Event};
 pub(crate) use message::Message;
 pub(crate) use packet::Timeout;
+#[cfg(test)]
+pub(crate) use packet::{commit_acknowledgement, commit_packet};
 pub(crate) use settle::MsgSettle;
 pub(crate) use stage::{Stage, Store, Writes, number};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};

@@ -42,6 +42,9 @@ pub(crate) struct MsgSettle {
     pub(crate) proof: Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub(crate) proof_height: Option<RawHeight>,
+    /// As all messages have one; hosts need none.
+    #[prost(string, tag = "6")]
+    pub(crate) signer: String,
 }
 
 impl Name for MsgSettle {

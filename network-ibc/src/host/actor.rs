@@ -134,6 +134,18 @@ mod key {
         [HOPS, connection.as_str().as_bytes()].concat()
     }
 
+    /// The client that a chain has of this host.
+    #[cfg(feature = "chain")]
+    pub(super) fn theirs(chain: &str) -> Vec<u8> {
+        format!("host/theirs/{chain}").into_bytes()
+    }
+
+    /// Up to which height everything that happened on a chain was dealt with.
+    #[cfg(feature = "chain")]
+    pub(super) fn seen(chain: &str) -> Vec<u8> {
+        format!("host/seen/{chain}").into_bytes()
+    }
+
     pub(super) const OUT: &[u8] = b"host/out/";
 
     /// What is to be relayed to a chain.
@@ -420,6 +432,22 @@ impl Actor {
                 self.after.push(Box::new(move || drop(reply.send(outcomes))));
             }
             Command::Relayed { chain, peer, outcomes } => self.relayed(&chain, peer, outcomes),
+            #[cfg(feature = "chain")]
+            Command::Chain { chain, reply } => drop(reply.send(self.chain_state(&chain))),
+            #[cfg(feature = "chain")]
+            Command::SetChain { chain, theirs, seen, reply } => {
+                if let Some(theirs) = theirs {
+                    let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
+                    self.write(key::theirs(&chain), Some(theirs));
+                }
+                if let Some(seen) = seen {
+                    let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
+                    self.write(key::seen(&chain), Some(seen));
+                }
+                self.after.push(Box::new(move || {
+                    let _ = reply.send(());
+                }));
+            }
             // The task has ended by then.
             Command::Stop | Command::End { .. } => {}
         }
@@ -440,6 +468,31 @@ impl Actor {
             .ok()?;
         let diversifier = diversifier.unwrap_or_default();
         Some(Known { client: client.to_string(), revision, height, diversifier })
+    }
+
+    /// What is stored of a chain.
+    #[cfg(feature = "chain")]
+    fn chain_state(&self, chain: &str) -> super::chain::ChainState {
+        let theirs = self.ledger.private(&key::theirs(chain));
+        let theirs = theirs.as_deref().and_then(|client| std::str::from_utf8(client).ok());
+        let seen = self.ledger.private(&key::seen(chain));
+        let hops = self.hops.lock().clone();
+        let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
+        let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
+        let channels = self.ledger.channels().into_iter().filter_map(|(port, id, end)| {
+            if end.state == ChannelState::Closed || !self.leads_to(&end.hop, chain) {
+                return None;
+            }
+            let unacked = self.ledger.outstanding(&port, &id);
+            let there = (end.counterparty_port, end.counterparty?);
+            Some(super::chain::EndState { there, unacked })
+        });
+        super::chain::ChainState {
+            theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
+            seen: seen.as_deref().and_then(crate::engine::number),
+            connections: connections.collect(),
+            channels: channels.collect(),
+        }
     }
 
     /// The states of a client at another chain that begins with the last block.

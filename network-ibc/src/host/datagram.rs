@@ -171,6 +171,7 @@ impl Kind {
                     below,
                     proof: prove(&key)?,
                     proof_height: at,
+                    signer: String::new(),
                 }))
             }
             Self::TimedOut(packet) => {
@@ -252,7 +253,7 @@ pub(super) fn unreceived(
     })
 }
 
-fn connection_message(
+pub(super) fn connection_message(
     id: &ConnectionId,
     connection: &Connection,
     proof: Vec<u8>,
@@ -297,7 +298,7 @@ fn connection_message(
 }
 
 #[expect(deprecated, reason = "fields that have to be empty")]
-fn channel_message(
+pub(super) fn channel_message(
     port: &PortId,
     id: &ChannelId,
     channel: Channel,

@@ -105,6 +105,14 @@ pub enum HopError {
     /// This host cannot.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The chain is none for hosts, or its node does not do what it should.
+    #[cfg(feature = "chain")]
+    #[error(transparent)]
+    Chain(#[from] crate::ChainError),
+    /// The chain does not execute what is to be made there.
+    #[cfg(feature = "chain")]
+    #[error(transparent)]
+    Tx(#[from] crate::TxError),
     /// What the other host says is not what a host says.
     #[error("what answers there is no host that this one understands: {reason}")]
     Peer {
@@ -119,5 +127,12 @@ pub enum HopError {
 impl HopError {
     pub(super) fn peer(reason: impl Into<String>) -> Self {
         Self::Peer { reason: reason.into() }
+    }
+}
+
+#[cfg(feature = "chain")]
+impl From<crate::RpcError> for HopError {
+    fn from(error: crate::RpcError) -> Self {
+        Self::Chain(error.into())
     }
 }

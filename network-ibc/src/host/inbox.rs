@@ -9,6 +9,8 @@ use bytes::Bytes;
 use network_core::{Answer, CloseReason, ConnectError, Connection, LinkSeed, RecordId, Rejection};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+#[cfg(feature = "chain")]
+use super::chain::ChainState;
 use super::{
     error::HostError,
     module::{Act, OpenForModule},
@@ -68,7 +70,7 @@ pub(super) enum Command {
     PeerUp {
         chain: String,
         peer: u64,
-        batches: mpsc::UnboundedSender<Vec<u8>>,
+        batches: mpsc::UnboundedSender<Batch>,
         known: Option<Known>,
     },
     PeerDown {
@@ -115,6 +117,20 @@ pub(super) enum Command {
         chain: String,
         peer: u64,
         outcomes: Option<Outcomes>,
+    },
+    /// What is stored of a chain.
+    #[cfg(feature = "chain")]
+    Chain {
+        chain: String,
+        reply: oneshot::Sender<ChainState>,
+    },
+    /// Stores something of a chain.
+    #[cfg(feature = "chain")]
+    SetChain {
+        chain: String,
+        theirs: Option<crate::identifier::ClientId>,
+        seen: Option<u64>,
+        reply: oneshot::Sender<()>,
     },
     Stop,
     /// Ends the host; the sender is dropped once the ledger is closed.

@@ -4,6 +4,8 @@ mod acknowledgement;
 mod actor;
 mod backend;
 mod builder;
+#[cfg(feature = "chain")]
+mod chain;
 mod channel;
 mod datagram;
 mod error;
@@ -15,6 +17,8 @@ mod peer;
 mod service;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traces;
 mod way;
 mod wire;
 

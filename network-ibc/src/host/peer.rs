@@ -9,7 +9,7 @@ use super::{
     datagram::Kind,
     error::HostError,
     face::{Face, Theirs},
-    wire::{Batch, Code, Known, Outcome, Outcomes, Rejected, Say, What},
+    wire::{Batch, Code, Known, Outcome, Outcomes, Rejected},
 };
 use crate::{identifier::ChannelId, ledger::Ledger};
 
@@ -73,7 +73,7 @@ pub(super) struct Peer {
 
 struct Link {
     id: u64,
-    batches: mpsc::UnboundedSender<Vec<u8>>,
+    batches: mpsc::UnboundedSender<Batch>,
     /// The client that it has of this host. Without one nothing can be proved to it.
     theirs: Option<Theirs>,
     under_way: VecDeque<Sent>,
@@ -116,7 +116,7 @@ impl Peer {
     pub(super) fn up(
         &mut self,
         id: u64,
-        batches: mpsc::UnboundedSender<Vec<u8>>,
+        batches: mpsc::UnboundedSender<Batch>,
         known: Option<Known>,
     ) {
         self.take_back();
@@ -207,7 +207,7 @@ impl Peer {
             if batch == Batch::default() {
                 break;
             }
-            let _ = link.batches.send(Say::encode(What::Batch(batch)));
+            let _ = link.batches.send(batch);
             link.under_way.push_back(sent);
         }
         Ok(())
@@ -441,7 +441,7 @@ mod tests {
     }
 
     /// A solo machine's, and what it sends.
-    fn solo() -> (Peer, Ledger, mpsc::UnboundedReceiver<Vec<u8>>) {
+    fn solo() -> (Peer, Ledger, mpsc::UnboundedReceiver<Batch>) {
         let key = Arc::new(LedgerKey::from_seed(&[1; 32]).unwrap());
         let mut ledger = Ledger::in_memory(key, "alpha", 4).unwrap();
         let connection = Connection {
@@ -470,10 +470,8 @@ mod tests {
         Known { client, revision: 0, height, diversifier: diversifier.to_owned() }
     }
 
-    fn batch(sent: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Option<Batch> {
-        let said = Say::decode(&sent.try_recv().ok()?[..]).unwrap();
-        let Some(What::Batch(batch)) = said.what else { panic!("no batch: {said:?}") };
-        Some(batch)
+    fn batch(sent: &mut mpsc::UnboundedReceiver<Batch>) -> Option<Batch> {
+        sent.try_recv().ok()
     }
 
     /// The diversifier that a header names, and the one that it is signed with is not told.

@@ -24,7 +24,9 @@ use super::{
     Shared,
     error::{HopError, HostError},
     inbox::Command,
-    wire::{self, Client, Greeted, Greeting, Known, Outcomes, Proved, Role, Say, States, What},
+    wire::{
+        self, Batch, Client, Greeted, Greeting, Known, Outcomes, Proved, Role, Say, States, What,
+    },
 };
 use crate::{client::verify_ed25519, identifier::ConnectionId, ledger::valid_chain};
 
@@ -58,9 +60,7 @@ struct State {
 
 impl Conversation {
     fn new(shared: Arc<Shared>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { shared, id, state: Mutex::default() }
+        Self { shared, id: next_id(), state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,6 +162,12 @@ impl ConnectionHandler for Conversation {
     }
 }
 
+/// Names a way to a peer.
+pub(super) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 fn nonce() -> Result<[u8; 32], Refusal> {
     let mut nonce = [0; 32];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Refusal::new("no random numbers"))?;
@@ -170,7 +176,7 @@ fn nonce() -> Result<[u8; 32], Refusal> {
 
 impl Shared {
     /// Asks the host something.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
@@ -310,7 +316,7 @@ async fn relay(
     connection: Connection,
     chain: String,
     peer: u64,
-    mut wanted: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut wanted: mpsc::UnboundedReceiver<Batch>,
 ) {
     let mut under_way = FuturesOrdered::new();
     loop {
@@ -326,6 +332,7 @@ async fn relay(
             }
             batch = wanted.recv() => {
                 let Some(batch) = batch else { return };
+                let batch = Say::encode(What::Batch(batch));
                 let Ok(permit) = connection.reserve(batch.len()).await else { break };
                 let Ok(ack) = permit.send(batch) else { break };
                 let ack = ack.into_owned();

@@ -364,6 +364,21 @@ impl Ledger {
         ))
     }
 
+    /// The packets of a channel that have no acknowledgement, in no order.
+    #[cfg(feature = "chain")]
+    pub(crate) fn outstanding(&self, port: &PortId, channel: &ChannelId) -> Vec<u64> {
+        let prefix = path::commitments(port, channel);
+        let (mut found, mut from) = (Vec::new(), prefix.clone().into_bytes());
+        while let Some((key, _)) = self.tree.next(&from) {
+            let Some(sequence) = key.strip_prefix(prefix.as_bytes()) else { break };
+            from = [key, &[0]].concat();
+            let sequence: Option<u64> =
+                std::str::from_utf8(sequence).ok().and_then(|text| text.parse().ok());
+            found.extend(sequence);
+        }
+        found
+    }
+
     /// All channels, whatever their state.
     pub(crate) fn channels(&self) -> Vec<(PortId, ChannelId, engine::Channel)> {
         const PREFIX: &[u8] = b"channelEnds/";

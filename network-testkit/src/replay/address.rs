@@ -36,6 +36,10 @@ impl Addresses {
             }
             step.fields.values().for_each(|value| found.look_at(value));
         }
+        // Addresses of IBC are whole pairs; what is not is none of them.
+        if steps.iter().any(|step| step.op == "ibc") {
+            found.pairs = None;
+        }
         let short = |step: &Step| {
             let name = step.fields.get(if step.op == "inbound" { "listen" } else { "addr" });
             let parts = name.and_then(Value::as_str).and_then(parts);

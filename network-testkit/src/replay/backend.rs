@@ -20,6 +20,8 @@ use network_core::{
 use network_loopback::Loopback;
 
 use super::{
+    bridge,
+    chain::{Ibc, Meaning},
     event::{Fault, Kind},
     inbound,
     js::Js,
@@ -43,8 +45,8 @@ pub(super) enum What {
         spy: bool,
     },
     Scripted(Arc<Script>),
-    /// The IBC protocol over a scripted chain.
-    Ibc,
+    /// A host of IBC.
+    Ibc(Ibc),
 }
 
 /// A backend in one network.
@@ -67,6 +69,11 @@ struct State {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Thrown(pub(super) String);
+
+/// What an error of a backend's means.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .0.text)]
+pub(super) struct Meant(pub(super) Fault);
 
 /// A backend of a scenario, as core takes it.
 pub(super) struct Replayed {
@@ -117,7 +124,7 @@ impl Replayed {
         match self.what() {
             What::Loopback { spy, .. } => *spy,
             What::Scripted(script) => script.has(method),
-            What::Ibc => false,
+            What::Ibc(_) => false,
         }
     }
 
@@ -141,6 +148,42 @@ impl Replayed {
             }
         }
         Err(Thrown("`generatePortID` repeats itself".to_owned()).into())
+    }
+
+    /// Asks a host for a port, which it refuses where the scenario's chain does: somebody else has
+    /// the name then.
+    async fn bind_at_host(&self, ibc: &Ibc, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
+        let (host, refused) = (ibc.chain.host(), ibc.fail.get("bindPort"));
+        if refused.is_some() {
+            let _ = host.bind(wanted).await;
+        }
+        let bound = host.bind(wanted).await;
+        let name = self.world.addresses.decode(bound.as_ref().unwrap_or(wanted));
+        let port = name.trim_start_matches("/ibc-port/");
+        bridge::down(&self.world, &self.attachment.backend.name, "bindPort", bridge::binding(port));
+        bound.map_err(|error| match (ibc.chain.meaning(&error), refused) {
+            (Meaning::PortTaken, Some(words)) => Thrown(words.clone()).into(),
+            _ => error,
+        })
+    }
+
+    async fn connect_by_host(&self, ibc: &Ibc, dial: Dial) -> Result<Connection, ConnectError> {
+        let outcome = ibc.chain.host().connect(dial).await;
+        let Err(ConnectError::Backend { remote, protocol, source }) = outcome else {
+            return outcome;
+        };
+        let text = source.to_string();
+        let kind = match (ibc.chain.meaning(&source), ibc.fail.get("startChannelOpenInit")) {
+            (Meaning::NoHop, Some(words)) => {
+                let source = Thrown(words.clone()).into();
+                return Err(ConnectError::Backend { remote, protocol, source });
+            }
+            (Meaning::Address, _) => Kind::BadEndpoint,
+            (Meaning::Hops, _) => Kind::Hops,
+            _ => Kind::Other,
+        };
+        let source = Meant(Fault::new(kind, text)).into();
+        Err(ConnectError::Backend { remote, protocol, source })
     }
 
     /// Opens a connection as the original does it for any backend.
@@ -324,7 +367,7 @@ impl ProtocolImpl for Replayed {
         match self.what() {
             What::Loopback { .. } => "loopback",
             What::Scripted(_) => "scripted",
-            What::Ibc => "ibc",
+            What::Ibc(_) => "ibc",
         }
     }
 
@@ -342,7 +385,10 @@ impl ProtocolImpl for Replayed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::IN_PROCESS
+        match self.what() {
+            What::Ibc(ibc) => ibc.chain.host().capabilities(),
+            _ => Capabilities::IN_PROCESS,
+        }
     }
 
     async fn bind(&self, wanted: &Endpoint) -> Result<Endpoint, BackendError> {
@@ -351,6 +397,7 @@ impl ProtocolImpl for Replayed {
                 self.tell("generatePortID", vec![self.world.text(wanted)]).await?;
                 loopback.bind(wanted).await?
             }
+            What::Ibc(ibc) => self.bind_at_host(ibc, wanted).await?,
             _ => self.generate(wanted).await?,
         };
         let text = self.world.text(&name);
@@ -373,6 +420,9 @@ impl ProtocolImpl for Replayed {
         if let What::Loopback { loopback, .. } = self.what() {
             loopback.listen(local, acceptor.clone()).await?;
         }
+        if let What::Ibc(ibc) = self.what() {
+            ibc.chain.host().listen(local, acceptor.clone()).await?;
+        }
         self.attachment.state().listening.insert(local.clone(), acceptor);
         Ok(())
     }
@@ -382,6 +432,9 @@ impl ProtocolImpl for Replayed {
         if let What::Loopback { loopback, .. } = self.what() {
             loopback.unlisten(local).await;
         }
+        if let What::Ibc(ibc) = self.what() {
+            ibc.chain.host().unlisten(local).await;
+        }
         let listener = self.world.listener_at(local).unwrap_or(Js::Undefined);
         let args = vec![self.port(local), self.world.text(local), listener];
         // Nobody hears what it throws (N02).
@@ -389,6 +442,9 @@ impl ProtocolImpl for Replayed {
     }
 
     async fn connect(&self, dial: Dial) -> Result<Connection, ConnectError> {
+        if let What::Ibc(ibc) = self.what() {
+            return self.connect_by_host(ibc, dial).await;
+        }
         let What::Loopback { loopback, spy, .. } = self.what() else {
             return self.open_scripted(dial).await;
         };
@@ -433,6 +489,9 @@ impl ProtocolImpl for Replayed {
         }
         if let What::Loopback { loopback, .. } = self.what() {
             loopback.revoke(local).await;
+        }
+        if let What::Ibc(ibc) = self.what() {
+            ibc.chain.host().revoke(local).await;
         }
         let port = Js::Shown(format!("port({})", self.world.addresses.decode(local)));
         // Nobody hears what it throws (D12).

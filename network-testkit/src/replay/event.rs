@@ -104,6 +104,8 @@ pub(super) enum Kind {
     BadEndpoint,
     /// The attempt was accepted or given up before.
     AttemptOver,
+    /// A record is empty, over something that has no empty ones.
+    Empty,
     /// A record is too long.
     TooLarge,
     /// An ack is too long.
@@ -116,6 +118,14 @@ pub(super) enum Kind {
     Guard,
     /// The original only: a typed array was refused.
     TypedArray,
+    /// The chain says something that nobody waits for, or that IBC's rules are against.
+    Denied,
+    /// Ours: a channel goes over one hop.
+    Hops,
+    /// The original only: a channel is gone, and what belongs to it.
+    ChannelForgotten,
+    /// The original only: the port is kept though the chain refused it.
+    BoundBefore,
     /// Ours: something that the original has no word for.
     Other,
 }
@@ -172,6 +182,13 @@ const ORIGINAL: &[(&str, Kind)] = &[
     ("Cannot pass mutable typed arrays", Kind::TypedArray),
     ("must not be bigger than", Kind::TooLarge),
     ("is not a ByteSource", Kind::Guard),
+    (": did not expect channelOpenAck", Kind::Denied),
+    ("\"channelKeyToSeqAck\" not found", Kind::ChannelForgotten),
+    ("\"portToPendingConns\" already registered", Kind::BoundBefore),
+    ("must not include channelID", Kind::BadEndpoint),
+    ("IBC address /", Kind::BadEndpoint),
+    ("missing order", Kind::BadEndpoint),
+    ("Check failed", Kind::BadEndpoint),
 ];
 
 fn original_kind(text: &str) -> Kind {

@@ -6,7 +6,7 @@ use network_core::{
 };
 
 use super::{
-    backend::Thrown,
+    backend::{Meant, Thrown},
     event::{Fault, Kind},
     world::{Stop, World},
 };
@@ -76,6 +76,7 @@ fn of_rejection(world: &World, reason: &Rejection) -> Stop {
 pub(super) fn of_send(error: &SendError) -> Stop {
     let kind = match error {
         SendError::TooLarge { .. } => Kind::TooLarge,
+        SendError::Empty => Kind::Empty,
         SendError::Closed { .. } => Kind::Closed,
         SendError::AckLost { delivery, .. } => {
             return Fault::new(Kind::AckLost, delivery.to_string()).into();
@@ -101,6 +102,9 @@ pub(super) fn of_revoke(error: &RevokeError) -> Stop {
 fn of_backend(source: &BackendError) -> Fault {
     if let Some(Thrown(text)) = source.downcast_ref() {
         return Fault::new(Kind::Thrown, text.clone());
+    }
+    if let Some(Meant(fault)) = source.downcast_ref() {
+        return fault.clone();
     }
     let malformed = source.downcast_ref::<EndpointError>().is_some();
     let kind = if malformed { Kind::BadEndpoint } else { Kind::Other };

@@ -217,6 +217,13 @@ impl Left<'_> {
         shown.map(|(_, text)| text.clone())
     }
 
+    /// Whether the name of the connection that a step is about never was that of another.
+    pub(super) fn is_of_one_connection(&self, step: &Step) -> bool {
+        let name = step.fields.get("conn").and_then(Value::as_str);
+        let shown = self.seen.notes.shown.iter().filter(|(other, _)| Some(other.as_str()) == name);
+        shown.map(|(_, text)| text).collect::<BTreeSet<_>>().len() == 1
+    }
+
     /// The name that a step gives what it makes.
     pub(super) fn name_of(&self, step: &str) -> Option<&str> {
         self.step(step)?.fields.get("as")?.as_str()
@@ -243,10 +250,17 @@ impl Left<'_> {
 
     /// Whether what a step makes of that name has a method.
     pub(super) fn has_method(&self, name: &str, method: &str) -> bool {
+        self.behaviour(name, method).is_some()
+    }
+
+    /// Whether a method does nothing but throw, whenever it is called.
+    pub(super) fn always_throws(&self, name: &str, method: &str) -> bool {
+        self.behaviour(name, method).is_some_and(|behaviour| behaviour.get("throw").is_some())
+    }
+
+    fn behaviour(&self, name: &str, method: &str) -> Option<&Value> {
         let named = |step: &&Step| step.fields.get("as").and_then(Value::as_str) == Some(name);
-        let mut steps = self.scenario.steps.iter();
-        let methods = steps.find(named).and_then(|step| step.fields.get("methods"));
-        methods.is_some_and(|methods| methods.get(method).is_some())
+        self.scenario.steps.iter().find(named)?.fields.get("methods")?.get(method)
     }
 
     /// Whether every backend tells of the calls of a method.

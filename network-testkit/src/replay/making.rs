@@ -122,9 +122,6 @@ fn replayed(
     backend: &Arc<Backend>,
     patterns: Vec<network_core::RoutePattern>,
 ) -> Result<Replayed, Stop> {
-    if matches!(backend.what, What::Ibc) {
-        return Err(Stop::Inapplicable("needs network-ibc".to_owned()));
-    }
     let replayed = Replayed::new(world, network, backend, patterns);
     if matches!(backend.what, What::Loopback { spy: true, .. }) {
         world.name(&format!("{}.impl", backend.name), Js::Impl(replayed.attachment()));

@@ -83,6 +83,9 @@ impl Names {
     }
 }
 
+/// How what the original asks its chain for a port by begins.
+const BOUND: &str = "{packet: {source_port: \"";
+
 /// A text that names addresses: `port(A)`, `conn(A>B)`, `attempt(A<B)`, `"A"`.
 struct Subject<'a> {
     kind: &'a str,
@@ -94,6 +97,9 @@ impl<'a> Subject<'a> {
         if let Some(address) = text.strip_prefix("\"/").and_then(|rest| rest.strip_suffix('"')) {
             let at = text.len() - address.len() - 2;
             return Some(Self { kind: "", addresses: vec![&text[at..text.len() - 1]] });
+        }
+        if let Some(port) = text.strip_prefix(BOUND).and_then(|rest| rest.strip_suffix("\"}}")) {
+            return Some(Self { kind: "", addresses: vec![port] });
         }
         let (kind, rest) = text.split_once('(')?;
         let (inside, _number) = rest.rsplit_once(')')?;
@@ -119,7 +125,7 @@ fn same_but_numbers(theirs: &str, ours: &str, used: UsedUp) -> bool {
             else {
                 return a == b;
             };
-            let generated_port = a_word == "port";
+            let generated_port = matches!(a_word, "port" | "port-");
             a == b
                 || a_word == b_word
                     && if generated_port {

@@ -4,8 +4,10 @@
 //! for exactly the events that the code is about, in the trace, and for exactly what we
 //! document instead, in ours, and takes both away. What no rule takes differs.
 
+mod chain;
 mod closing;
 mod connecting;
+mod form;
 mod listening;
 mod naming;
 mod order;
@@ -18,7 +20,9 @@ use super::{left::Left, scenario::Scenario};
 
 /// Lets every rule take what it is about, until none takes more.
 pub(super) fn apply(left: &mut Left<'_>) {
+    form::check(left);
     original::check(left);
+    chain::check(left);
     order::check(left);
     connecting::check(left);
     loop {
@@ -31,6 +35,7 @@ pub(super) fn apply(left: &mut Left<'_>) {
         revoking::apply(left);
         sending::apply(left);
         closing::apply(left);
+        chain::apply(left);
         connecting::ghosts(left);
         if (left.missing.len(), left.extra.len()) == before {
             return;

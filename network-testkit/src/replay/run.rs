@@ -6,6 +6,7 @@ use tokio::task::yield_now;
 
 use super::{
     address::Addresses,
+    chain::{Chains, Setting},
     event::Event,
     scenario::Scenario,
     steps::run_step,
@@ -27,7 +28,7 @@ pub(super) struct Seen {
 ///
 /// # Errors
 /// It did not end, or something in it panicked.
-pub(super) fn run(scenario: &Scenario) -> Result<Seen, String> {
+pub(super) fn run(scenario: &Scenario, chains: Option<Arc<dyn Chains>>) -> Result<Seen, String> {
     let (done, outcome) = std::sync::mpsc::channel();
     let scenario = scenario.clone();
     let thread = std::thread::Builder::new().name(format!("replay {}", scenario.id));
@@ -38,7 +39,8 @@ pub(super) fn run(scenario: &Scenario) -> Result<Seen, String> {
             .build()
             .map_err(|error| format!("no runtime: {error}"));
         // Nobody waits any more if this took too long.
-        let _ = done.send(runtime.and_then(|runtime| runtime.block_on(all_steps(&scenario))));
+        let _ =
+            done.send(runtime.and_then(|runtime| runtime.block_on(all_steps(&scenario, chains))));
     };
     if let Err(error) = thread.spawn(work) {
         return Err(format!("no thread: {error}"));
@@ -52,8 +54,9 @@ pub(super) fn run(scenario: &Scenario) -> Result<Seen, String> {
     }
 }
 
-async fn all_steps(scenario: &Scenario) -> Result<Seen, String> {
-    let world = World::new(Addresses::of(&scenario.steps));
+async fn all_steps(scenario: &Scenario, chains: Option<Arc<dyn Chains>>) -> Result<Seen, String> {
+    let steps = &scenario.steps;
+    let world = World::new(Addresses::of(steps), Setting::of(steps), chains);
     let mut segments = Vec::new();
     let mut waiting = Vec::new();
     for step in &scenario.steps {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     backend::{Backend, What},
+    bridge,
     event::{Event, Kind},
     faults,
     inbound::network_builder,
@@ -59,9 +60,25 @@ pub(super) type Done = Result<Option<Js>, Stop>;
 impl Doing<'_> {
     async fn run(&self) -> Done {
         match self.step.op.as_str() {
-            "loopback" | "protocolHandler" | "ibc" | "handler" | "listener" | "echoKit"
-            | "protocol" | "routerProtocol" | "router" | "allocator" => self.make(),
-            "bridge" => Err(Stop::Inapplicable("needs network-ibc".to_owned())),
+            "loopback" | "protocolHandler" | "handler" | "listener" | "echoKit" | "protocol"
+            | "routerProtocol" | "router" | "allocator" => self.make(),
+            "ibc" => {
+                let name = self.text("as")?;
+                let what = What::Ibc(bridge::start(self.world, &name, self.step).await?);
+                self.world.name(&name, Js::Backend(Arc::new(Backend { name: name.clone(), what })));
+                Ok(None)
+            }
+            "bridge" => {
+                let on = self.object("ibc")?;
+                let event = self.step.fields.get("event").unwrap_or(&Value::Null);
+                match &on {
+                    Js::Backend(backend) => match &backend.what {
+                        What::Ibc(ibc) => bridge::event(self.world, ibc, event).await.map(Some),
+                        _ => Err(untyped(&on)),
+                    },
+                    _ => Err(untyped(&on)),
+                }
+            }
             "settle" => Ok(None),
             "resolve" => {
                 let value = self.field("value")?;
@@ -334,7 +351,6 @@ impl Doing<'_> {
                 let what = What::Scripted(Script::new(&name, self.step.fields.get("methods")));
                 Js::Backend(Arc::new(Backend { name: name.clone(), what }))
             }
-            "ibc" => Js::Backend(Arc::new(Backend { name: name.clone(), what: What::Ibc })),
             "handler" => Js::Handler(Script::new(&name, self.step.fields.get("methods"))),
             "listener" => Js::Listener(Script::new(&name, self.step.fields.get("methods"))),
             "echoKit" => {

@@ -1,8 +1,9 @@
 //! What becomes of a scenario.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
+    chain::Chains,
     differences::{Difference, difference},
     left::Left,
     matching::side_by_side,
@@ -51,12 +52,19 @@ impl fmt::Display for Verdict {
 }
 
 impl Scenario {
-    /// Does what the scenario says on our API, and compares.
+    /// Does what the scenario says on our API, and compares. One that needs a host of IBC is not
+    /// applicable.
     pub fn replay(&self) -> Verdict {
-        if self.family == "ibc" || self.steps.iter().any(|step| step.op == "ibc") {
-            return Verdict::NotApplicable("needs network-ibc".to_owned());
-        }
-        let seen = match run::run(self) {
+        self.compare(None)
+    }
+
+    /// As [`replay`](Self::replay), with hosts of IBC.
+    pub fn replay_with(&self, chains: Arc<dyn Chains>) -> Verdict {
+        self.compare(Some(chains))
+    }
+
+    fn compare(&self, chains: Option<Arc<dyn Chains>>) -> Verdict {
+        let seen = match run::run(self, chains) {
             Ok(seen) => seen,
             Err(problem) => return Verdict::Differs(problem),
         };

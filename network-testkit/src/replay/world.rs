@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::{
     address::Addresses,
     backend::Attachment,
+    chain::{Chains, End, Setting},
     event::{Event, Fault, Kind},
     inbound::Inbound,
     js::{Js, MAX_REPEAT, cut, quoted},
@@ -40,9 +41,11 @@ pub(super) fn fault(kind: Kind, text: impl std::fmt::Display) -> Stop {
 }
 
 /// Everything that one run shares.
-#[derive(Debug)]
 pub(super) struct World {
     pub(super) addresses: Addresses,
+    /// How things stand at the beginning, and who makes hosts of IBC.
+    pub(super) setting: Result<Setting, String>,
+    pub(super) chains: Option<Arc<dyn Chains>>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -65,6 +68,8 @@ struct State {
     attachments: Vec<Arc<Attachment>>,
     outside: Vec<(Endpoint, Endpoint)>,
     default_refusal: Option<String>,
+    /// Channels whose version a chain asks for.
+    asked: Vec<End>,
 }
 
 /// A connect that was asked for.
@@ -97,9 +102,20 @@ pub(super) struct Notes {
     pub(super) shown: Vec<(String, String)>,
 }
 
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl World {
-    pub(super) fn new(addresses: Addresses) -> Arc<Self> {
-        Arc::new(Self { addresses, state: Mutex::default(), changed: Notify::new() })
+    pub(super) fn new(
+        addresses: Addresses,
+        setting: Result<Setting, String>,
+        chains: Option<Arc<dyn Chains>>,
+    ) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { addresses, setting, chains, state, changed })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -330,6 +346,15 @@ impl World {
 
     pub(super) fn is_default_refusal(&self, refusal: &Refusal) -> bool {
         self.state().default_refusal.as_deref() == Some(refusal.text())
+    }
+
+    /// Notes that a chain is to hear which version is accepted.
+    pub(super) fn asks_version(&self, of: &End) {
+        self.state().asked.push(of.clone());
+    }
+
+    pub(super) fn was_asked_version(&self, of: &End) -> bool {
+        self.state().asked.contains(of)
     }
 
     pub(super) fn bound(&self, port: &Port) {

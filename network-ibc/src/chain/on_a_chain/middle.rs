@@ -33,6 +33,7 @@ pub(super) enum Verdict {
 
 /// Passes requests on to a node, or does not.
 pub(super) struct Middle {
+    pub(super) url: String,
     pub(super) rpc: Rpc,
     task: JoinHandle<()>,
 }
@@ -44,7 +45,8 @@ impl Middle {
         judge: impl Fn(&str, &Value) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let rpc = rpc(&format!("http://{}", listener.local_addr().unwrap()));
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let rpc = rpc(&url);
         let (node, judge) = (node.clone(), Arc::new(judge));
         let task = tokio::spawn(async move {
             loop {
@@ -53,7 +55,7 @@ impl Middle {
                 tokio::spawn(async move { serve(stream, &node, &*judge).await });
             }
         });
-        Self { rpc, task }
+        Self { url, rpc, task }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Against a chain with ibc-go, which `network-interop` builds and runs.
 
 mod clients;
+mod connect;
 mod events;
 mod middle;
+mod relay;
 mod rpc;
 mod submit;
 

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use ibc_proto::cosmos::{base::abci::v1beta1::GasInfo, tx::v1beta1::SimulateResponse};
+
 use super::{
     middle::{Middle, Verdict},
     *,
@@ -82,6 +84,36 @@ async fn a_message_that_fails_takes_no_other_with_it() {
     let fates = submitter.submit(vec![large, send(&key(0), &stranger(1), 1)]).await;
     assert!(matches!(fates[0], Err(TxError::TooLarge { .. })), "{fates:?}");
     fates[1].as_ref().unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_a_trial_does_not_find_fails_in_a_block_and_alone() {
+    let node = Node::start();
+    // Every trial says that all is well, so failures are found by the mempool, which does not say
+    // which message it is, and by blocks.
+    let middle = Middle::before(&node.rpc, |_, asked| {
+        if asked["params"]["path"] != "/cosmos.tx.v1beta1.Service/Simulate" {
+            return Verdict::Pass;
+        }
+        let gas_info = Some(GasInfo { gas_wanted: 0, gas_used: 5_000_000 });
+        let value = SimulateResponse { gas_info, result: None }.encode_to_vec();
+        let value = data_encoding::BASE64.encode(&value);
+        Verdict::Answer(serde_json::json!({ "response": { "code": 0, "value": value } }))
+    })
+    .await;
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), TxSettings::default());
+    let mut messages = vec![send(&key(0), &stranger(1), 1); 50];
+    messages[17] = send(&key(0), &stranger(1), u64::MAX);
+    messages[31] = Any { type_url: "/no.such.Msg".to_owned(), value: vec![1] };
+    for (index, fate) in submitter.submit(messages).await.into_iter().enumerate() {
+        assert_eq!(fate.is_err(), [17, 31].contains(&index), "{index}: {fate:?}");
+        if let (17, Err(TxError::Refused { codespace, code, .. })) = (index, fate) {
+            // From a block, it is the code of the failure itself: that of insufficient funds.
+            assert_eq!((&codespace[..], code), ("sdk", 5));
+        }
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 48);
 }
 
 #[tokio::test]

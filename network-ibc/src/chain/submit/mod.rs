@@ -120,6 +120,13 @@ pub enum TxError {
         #[source]
         source: RpcError,
     },
+    /// The node does not show the blocks that the message may be in.
+    #[error("what became of the message is not known: the node does not show the last blocks")]
+    Unknown {
+        /// Why not.
+        #[source]
+        source: RpcError,
+    },
     /// The submitter was dropped before the fate of the message was known.
     #[error("what became of the message is not known: the submitter has ended")]
     Ended,

@@ -74,6 +74,8 @@ enum Outcome {
     },
     /// It is in no block and never will be.
     Dead,
+    /// It may be in a block that the node does not show.
+    Unknown(RpcError),
 }
 
 impl Worker {
@@ -217,6 +219,11 @@ impl Worker {
                 self.account = None;
                 Next::Again(batch)
             }
+            Outcome::Unknown(source) => {
+                self.account = None;
+                batch.fail_all(&TxError::Unknown { source });
+                Next::Done
+            }
         }
     }
 
@@ -310,16 +317,21 @@ impl Worker {
                 Fault::Known => Ok(()),
                 fault => Err((fault, refused(codespace, code, &log))),
             },
-            // Whether the node has it is not known, or it will take it later: it is given to it
-            // again while it is looked for.
-            Err(error) if error.may_pass() => Ok(()),
             Err(RpcError::Node { message, .. })
                 if message.contains("tx already exists in cache")
                     || message.contains("mempool is full") =>
             {
                 Ok(())
             }
-            Err(error) => Err(of_rpc(error)),
+            // The node has said no, or has not read it.
+            Err(error @ (RpcError::Node { .. } | RpcError::Status { status: 400 | 413, .. })) => {
+                Err(of_rpc(error))
+            }
+            // Whether the node has it is not known: it is given to it again while it is looked for.
+            Err(error) => {
+                tracing::debug!(%error, "whether a transaction was sent is not known");
+                Ok(())
+            }
         }
     }
 
@@ -355,8 +367,11 @@ impl Worker {
                     wait = WAIT.0;
                     continue;
                 }
-                if let Ok(outcome) = self.look_through(sent, account.height).await {
-                    return outcome;
+                match self.look_through(sent, account.height).await {
+                    Ok(outcome) => return outcome,
+                    Err(error) if error.may_pass() => {}
+                    Err(source) if used > INDEX_TRIES * 2 => return Outcome::Unknown(source),
+                    Err(_) => {}
                 }
             } else if account.height >= sent.until {
                 return Outcome::Dead;

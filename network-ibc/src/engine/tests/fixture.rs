@@ -443,6 +443,7 @@ impl Fixture {
             below,
             proof: self.proof(&path, Some(&below.to_be_bytes())),
             proof_height: raw_height(self.known),
+            signer: String::new(),
         }
     }
 

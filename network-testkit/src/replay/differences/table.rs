@@ -53,7 +53,8 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: "A revoke closes every connection of the port, dialed and accepted.",
         why: "The port is what a connection belongs to.",
         check: "Our `on_close` at the revoke, with the reason that the port was revoked, and \
-            later acks. Checked: both ends are told, and sends fail.",
+            later acks; over IBC, that the chain hears of it. Checked: both ends are told, and \
+            sends fail.",
     },
     Difference {
         code: "D07",
@@ -63,7 +64,8 @@ pub const DIFFERENCES: &[Difference] = &[
             record.",
         why: "Nobody waits for ever, and nobody guesses.",
         check: "The late ack, or the wait for it. Checked: `AckLost` that knows the delivery, \
-            no later than the close.",
+            no later than the close. On an IBC channel, where the original tells of the close: the \
+            words of that error. Checked: `AckLost`, whatever became of the record.",
     },
     Difference {
         code: "D08",
@@ -218,39 +220,45 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         code: "D27",
         original: "Only the last of several hops counts.",
-        ours: "All hops count.",
+        ours: "All hops count; a host refuses to connect over more than one.",
         why: "Otherwise a channel opens elsewhere.",
-        check: "The hops of a decoded address. Checked: all of them, in order.",
+        check: "The hops of a decoded address. Checked: all of them, in order. And the channel over \
+            the last hop: its opening, `onOpen`, return and addresses. Checked: the connect's error.",
     },
     Difference {
         code: "D28",
         original: "After the chain has closed a channel, a send still goes down to it, and late \
             acks fail.",
-        ours: "As D03.",
+        ours: "As D03. A late ack is heard, and nobody waits for it.",
         why: "As D03.",
-        check: "Nothing yet: needs network-ibc.",
+        check: "That `sendPacket` and the words of the error, the error of that ack. Checked: \
+            `SendError::Closed`, and that the chain hears of no packet.",
     },
     Difference {
         code: "D29",
         original: "A handler that throws leaves an IBC packet without any ack.",
         ours: "A refusal is an error acknowledgement (ICS-04).",
         why: "The sender would wait for its timeout.",
-        check: "Nothing yet: needs network-ibc.",
+        check: "That the chain hears of an ack. Checked: it is the envelope of an error with the \
+            handler's words, of that packet.",
     },
     Difference {
         code: "D30",
         original: "An IBC bind that the chain refused cannot be tried again.",
         ours: "A bind that fails leaves nothing.",
         why: "As D18.",
-        check: "Nothing yet: needs network-ibc.",
+        check: "The words of the second error, and that the host is asked again. Checked: it \
+            answers as before.",
     },
     Difference {
         code: "D31",
         original: "A declined IBC attempt is an unhandled rejection, and the chain is told \
             nothing.",
-        ours: "The channel's opening is refused.",
+        ours: "The chain is told: the channel's opening is refused, or the channel is closed if \
+            its port was revoked after it was accepted.",
         why: "The other side waits otherwise.",
-        check: "Nothing yet: needs network-ibc.",
+        check: "That the chain hears of it, and, before a revoke, our `on_accept`; the error of a \
+            try where nobody listens. Checked: the refusal or the close of that channel.",
     },
     Difference {
         code: "D32",
@@ -404,5 +412,60 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: "It is asked to listen, and removed in its own favour.",
         why: "Nothing tells one listener from another.",
         check: "Our `on_listen` and `on_remove`. Checked: both are of the same listener.",
+    },
+    Difference {
+        code: "N16",
+        original: "A listener is asked about an IBC channel when the channel is open.",
+        ours: "It is asked when the other side tries to open it.",
+        why: "Later it cannot be declined any more, only closed.",
+        check: "The place of `onAccept`: with the try, and in the trace first of all with the \
+            confirmation. Checked: it is the same call.",
+    },
+    Difference {
+        code: "N17",
+        original: "An empty ack is one zero byte on an IBC channel; its documentation says `\\x01`.",
+        ours: "It is the byte 1.",
+        why: "As it is documented; IBC has no empty acks.",
+        check: "The ack that the chain hears of. Checked: that byte, where the original has its own.",
+    },
+    Difference {
+        code: "N18",
+        original: "What its chain says is believed.",
+        ours: "A host checks what another chain says by the rules of IBC: a relayer begins and \
+            closes no channels of others, a channel has one hop, and the acks of an ordered channel \
+            come in order.",
+        why: "Any chain can be at the other end.",
+        check: "That the event returns, and what comes of it. Checked: the host's error, and \
+            nothing else; an ack that came too early is taken when it is due and said again.",
+    },
+    Difference {
+        code: "N19",
+        original: "A channel that is open is not opened again: that is an error.",
+        ours: "It is no error to say it again, and nothing happens.",
+        why: "Two relayers may say the same.",
+        check: "That error, where the same was said before. Checked: nothing happens.",
+    },
+    Difference {
+        code: "N20",
+        original: "The chain is asked to open a channel and refuses.",
+        ours: "A host that cannot open one asks nobody.",
+        why: "It knows its hops.",
+        check: "That `startChannelOpenInit`. Checked: the connect fails all the same; a trace \
+            without that call differs.",
+    },
+    Difference {
+        code: "N21",
+        original: "A send waits for the number that the chain gives its packet, also when the ack is \
+            there.",
+        ours: "A host numbers its packets itself.",
+        why: "It is the chain.",
+        check: "When the send returns: in the trace as the number comes. Checked: the same ack.",
+    },
+    Difference {
+        code: "N22",
+        original: "An empty record is an empty packet.",
+        ours: "Over IBC it is refused: `SendError::Empty`.",
+        why: "Chains take no packet without data (ICS-04, ibc-go).",
+        check: "That `sendPacket`, and what becomes of it. Checked: the error.",
     },
 ];

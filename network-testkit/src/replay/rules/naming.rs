@@ -74,6 +74,9 @@ fn malformed(left: &mut Left<'_>, ends: &Ends) {
         return;
     }
     let part = ends.their_part;
+    if part != ends.our_part {
+        return;
+    }
     left.excuse_ghost(ends, "N08");
     left.take_missing("N08", |item| {
         const ASKED: [&str; 6] =

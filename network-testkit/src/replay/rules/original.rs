@@ -214,9 +214,12 @@ fn bound(left: &Left<'_>, step: &str, port: &str) -> Option<String> {
     (name != address && !fresh).then(|| format!("a bind of {address:?} returned {port}"))
 }
 
-/// A listener that is taken away hears of it.
+/// A listener that is taken away hears of it, and can fail that.
 fn removed(left: &Left<'_>, part: usize, step: &str) -> Option<String> {
     let listener = left.step(step)?.fields.get("listener")?.as_str()?;
+    if left.always_throws(listener, "onRemove") {
+        return Some(format!("{listener} throws as it is removed (N02)"));
+    }
     let mut told = left.parts[..=part].iter().flat_map(|part| &part.theirs);
     let told = told.any(|event| event.calls("onRemove"));
     (!told && left.has_method(listener, "onRemove"))
@@ -244,6 +247,9 @@ fn computed(left: &Left<'_>, step: &str, value: &str) -> Option<String> {
     let expected = match (fields.get("fn")?.as_str()?, text) {
         ("parse", None) => argument.clone(),
         ("unparse", Some(text)) => text.into(),
+        ("parse", Some(text)) if !text.starts_with('/') => {
+            return Some(format!("{text:?} is parsed"));
+        }
         ("parse", Some(text)) => {
             let parts: Vec<_> = text.strip_prefix('/')?.split('/').collect();
             if parts.len() > 1 && parts.contains(&"") {

@@ -38,6 +38,7 @@ pub(super) fn apply(left: &mut Left<'_>) {
 
 fn one(left: &mut Left<'_>, ends: &Ends) {
     match (&ends.theirs, &ends.ours) {
+        (End::Fault(theirs), _) if theirs.kind == Kind::ChannelForgotten => {}
         (_, End::Fault(ours)) if ours.kind == Kind::Closed => dead(left, ends),
         // Every outstanding send is told how it ended.
         (_, End::Fault(ours)) if ours.kind == Kind::AckLost => lost(left, ends),

@@ -1,0 +1,237 @@
+//! Whether a host can relay to a chain, found out before anything is begun.
+
+use std::time::Duration;
+
+use super::{
+    RpcError,
+    events::ChainEvents,
+    key::ChainKey,
+    query::Versions,
+    rpc::{Rpc, RpcSettings},
+    submit::{Submitter, TxSettings},
+};
+use crate::{height::Height, ledger, ledger::Trust};
+
+/// What a host is to chains: a client of this kind.
+const KIND: &str = "07-tendermint";
+
+/// How a chain is reached, and who pays there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChainConfig {
+    /// The URL of a node's RPC, such as `https://rpc.example.org:443`.
+    pub url: String,
+    /// The chain's id, if another chain at that URL is to be refused.
+    pub id: Option<String>,
+    /// The key of the account that pays.
+    pub key: ChainKey,
+    /// How the node is talked to.
+    pub rpc: RpcSettings,
+    /// How transactions are made.
+    pub tx: TxSettings,
+}
+
+impl ChainConfig {
+    /// A chain at a URL, and the account that pays there.
+    #[must_use]
+    pub fn new(url: &str, key: ChainKey) -> Self {
+        let (rpc, tx) = (RpcSettings::default(), TxSettings::default());
+        Self { url: url.to_owned(), id: None, key, rpc, tx }
+    }
+
+    /// Refuses another chain than that with this id.
+    #[must_use]
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    /// Talks to the node otherwise.
+    #[must_use]
+    pub fn with_rpc(mut self, rpc: RpcSettings) -> Self {
+        self.rpc = rpc;
+        self
+    }
+
+    /// Makes transactions otherwise.
+    #[must_use]
+    pub fn with_tx(mut self, tx: TxSettings) -> Self {
+        self.tx = tx;
+        self
+    }
+}
+
+/// Why a host cannot relay to a chain.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The node does not answer as it should.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// It is another chain.
+    #[error("the chain at {url} is {found}, not {wanted}: ask another node")]
+    Other {
+        /// The node's URL.
+        url: String,
+        /// The chain that was found.
+        found: String,
+        /// The one that was to be.
+        wanted: String,
+    },
+    /// The node has not come to the end of the chain.
+    #[error("the node at {url} is still behind {chain}: wait, or ask another one")]
+    Behind {
+        /// The node's URL.
+        url: String,
+        /// The chain.
+        chain: String,
+    },
+    /// The node serves nothing but blocks.
+    #[error(
+        "the node at {url} serves no queries of applications: turn on gRPC or the API in its \
+         app.toml, or ask another node"
+    )]
+    NoServices {
+        /// The node's URL.
+        url: String,
+    },
+    /// The chain wants proofs that a host does not make.
+    #[error(
+        "{chain} has ibc-go {version}, which checks what others know of it when a connection is \
+         opened: hosts connect to chains with v7.8, v8.5, or what came after"
+    )]
+    TooOld {
+        /// The chain.
+        chain: String,
+        /// What it has.
+        version: String,
+    },
+    /// The chain takes no such clients.
+    #[error("{chain} takes no clients of kind 07-tendermint, which hosts are")]
+    NoHosts {
+        /// The chain.
+        chain: String,
+    },
+    /// The chain does not know the account.
+    #[error("{chain} does not know the account {address}: send some of its coins there")]
+    NoAccount {
+        /// The chain.
+        chain: String,
+        /// The account's address.
+        address: String,
+    },
+}
+
+/// A chain that a host can relay to.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) rpc: Rpc,
+    pub(crate) submitter: Submitter,
+    /// Its id.
+    pub(crate) id: String,
+    /// The revision in all its heights.
+    pub(crate) revision: u64,
+    /// The height of the last block when this was made.
+    pub(crate) height: u64,
+    /// The address that signs, which messages have to name.
+    pub(crate) signer: String,
+    pub(crate) unbonding: Duration,
+}
+
+impl Chain {
+    /// Finds out about a chain.
+    pub(crate) async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
+        let rpc = Rpc::new(&config.url, &config.rpc)?;
+        let status = rpc.status().await?;
+        let (url, id) = (config.url, status.chain);
+        if let Some(wanted) = config.id.filter(|wanted| *wanted != id) {
+            return Err(ChainError::Other { url, found: id, wanted });
+        }
+        if status.catching_up {
+            return Err(ChainError::Behind { url, chain: id });
+        }
+        let versions = match rpc.versions().await {
+            // SDK, `baseapp/abci.go`, `handleQueryGRPC`: there is no such service.
+            Err(RpcError::Query { code: 6, log, .. }) if log.contains("unknown query path") => {
+                return Err(ChainError::NoServices { url });
+            }
+            versions => versions?,
+        };
+        tracing::debug!(chain = id, ?versions, "connected");
+        if let Some(version) = too_old(&versions) {
+            return Err(ChainError::TooOld { chain: id, version });
+        }
+        if !rpc.allowed_clients().await?.iter().any(|kind| kind == KIND || kind == "*") {
+            return Err(ChainError::NoHosts { chain: id });
+        }
+        let unbonding = rpc.unbonding_time().await?;
+        let signer = config.key.address();
+        if rpc.account(&signer).await?.is_none() {
+            return Err(ChainError::NoAccount { chain: id, address: signer });
+        }
+        Ok(Self {
+            submitter: Submitter::spawn(rpc.clone(), &id, config.key, config.tx),
+            rpc,
+            revision: ledger::revision(&id),
+            height: status.height,
+            signer,
+            unbonding,
+            id,
+        })
+    }
+
+    /// What happens from a height on.
+    pub(crate) fn events(&self, height: u64) -> ChainEvents {
+        ChainEvents::from(self.rpc.clone(), height)
+    }
+
+    /// A height of the chain.
+    pub(crate) fn at(&self, number: u64) -> Height {
+        Height::new(self.revision, number)
+    }
+
+    /// For how long a client of the chain trusts it: two thirds of the time in which its
+    /// validators can be held to what they signed.
+    pub(crate) fn trust(&self) -> Trust {
+        Trust {
+            trusting_period: self.unbonding * 2 / 3,
+            unbonding_period: self.unbonding,
+            ..Trust::default()
+        }
+    }
+}
+
+/// The version of ibc-go, if it is one that checks a host's client of the chain: up to v7.7 and
+/// from v8.0 to v8.4. What says nothing of itself is tried.
+fn too_old(versions: &Versions) -> Option<String> {
+    let version = versions.ibc.as_ref()?;
+    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse::<u32>());
+    let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
+    let old = major < 7 || (major == 7 && minor < 8) || (major == 8 && minor < 5);
+    old.then(|| version.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_check_a_client_of_themselves_are_known() {
+        let old = |version: Option<&str>| {
+            too_old(&Versions {
+                app: String::new(),
+                app_version: String::new(),
+                sdk: String::new(),
+                ibc: version.map(str::to_owned),
+            })
+            .is_some()
+        };
+        for version in ["v4.6.0", "v6.3.1", "v7.0.0", "v7.7.0", "v8.0.0", "v8.4.0", "v8.4.0-rc.1"] {
+            assert!(old(Some(version)), "{version}");
+        }
+        for version in ["v7.8.0", "v7.10.0", "v8.5.0", "v8.8.0", "v9.0.0", "v10.7.0", "v11.2.0"] {
+            assert!(!old(Some(version)), "{version}");
+        }
+        assert!(!old(None) && !old(Some("(devel)")));
+    }
+}

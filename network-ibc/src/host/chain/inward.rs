@@ -1,0 +1,327 @@
+//! From the chain to the host: what happens in its blocks becomes messages with proofs.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::{FutureExt as _, future::try_join_all};
+use ibc_proto::{
+    google::protobuf::Any,
+    ibc::core::{
+        channel::v1::{MsgAcknowledgement, MsgRecvPacket},
+        client::v1::{Height as RawHeight, MsgUpdateClient},
+    },
+};
+use tokio::{sync::mpsc, time};
+
+use super::{FIRST, LONGEST, Relayer, late::Late};
+use crate::{
+    chain::{Heard, IbcEvent, RpcError, Step},
+    engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
+    height::Height,
+    host::{
+        datagram::{channel_message, connection_message},
+        inbox::Command,
+        wire::{Batch, Code},
+    },
+    identifier::{ChannelId, ConnectionId, PortId},
+    path,
+};
+
+/// How many proofs are asked for at once.
+const AT_ONCE: usize = 16;
+
+/// After how many blocks it is stored that they were seen, if nothing happened in them.
+const SEEN: u64 = 1_000;
+
+/// How often the host's client is shown a header, if nothing happens: no unbonding period is short
+/// enough for this to be too late.
+const REFRESH: Duration = Duration::from_secs(3_600);
+
+/// How often the next header is asked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The chain's ends of what it has with this host.
+struct Ends {
+    connections: HashSet<ConnectionId>,
+    channels: HashSet<(PortId, ChannelId)>,
+}
+
+/// Something that the host is to be told, with a proof.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    Connection(ConnectionId),
+    Channel(PortId, ChannelId),
+    Packet(Packet),
+    Acknowledgement(Packet, bytes::Bytes),
+}
+
+impl Ends {
+    /// What an event is to this host.
+    fn news(&mut self, event: IbcEvent, relayer: &Relayer) -> Option<News> {
+        match event {
+            IbcEvent::Connection(step, event) if event.client == relayer.theirs => {
+                self.connections.insert(event.connection.clone());
+                // What was confirmed, this host knows.
+                (step != Step::Confirm).then_some(News::Connection(event.connection))
+            }
+            IbcEvent::Channel(step, event) if self.connections.contains(&event.hop) => {
+                self.channels.insert((event.port.clone(), event.channel.clone()));
+                (step != Step::Confirm).then_some(News::Channel(event.port, event.channel))
+            }
+            IbcEvent::ChannelClosed(event) if self.connections.contains(&event.hop) => {
+                Some(News::Channel(event.port, event.channel))
+            }
+            IbcEvent::Sent(packet) => self
+                .channels
+                .contains(&(packet.source_port.clone(), packet.source_channel.clone()))
+                .then_some(News::Packet(packet)),
+            IbcEvent::Answered { packet, acknowledgement } => self
+                .channels
+                .contains(&(packet.destination_port.clone(), packet.destination_channel.clone()))
+                .then_some(News::Acknowledgement(packet, acknowledgement)),
+            _ => None,
+        }
+    }
+}
+
+impl Relayer {
+    /// Tells the host what happens on the chain. `late`: packets that the chain did not receive.
+    pub(super) async fn inward(&self, mut late: mpsc::UnboundedReceiver<Late>) {
+        let chain = self.chain.id.clone();
+        let Ok(state) = self.shared.ask(|reply| Command::Chain { chain, reply }).await else {
+            return;
+        };
+        let mut ends = Ends {
+            connections: state.connections.into_iter().collect(),
+            channels: state.channels.into_iter().map(|end| end.there).collect(),
+        };
+        let mut seen = state.seen.unwrap_or(0);
+        let mut events = self.chain.events(seen + 1);
+        let mut unreceived: Vec<Late> = Vec::new();
+        let mut refresh = time::interval(REFRESH);
+        loop {
+            tokio::select! {
+                heard = events.next() => {
+                    let (height, news): (_, Vec<_>) = match heard {
+                        Heard::Block { height, events } => {
+                            let news = events.into_iter();
+                            (height, news.filter_map(|event| ends.news(event, self)).collect())
+                        }
+                        Heard::Missed { from, to } => {
+                            tracing::warn!(chain = self.chain.id, from, to, "blocks were missed");
+                            (to, self.all_missed().await)
+                        }
+                    };
+                    let something = !news.is_empty();
+                    if something {
+                        self.tell(news, height).await;
+                    }
+                    if something || height >= seen + SEEN {
+                        seen = height;
+                        self.saw(seen).await;
+                    }
+                    while let Ok(packet) = late.try_recv() {
+                        unreceived.push(packet);
+                    }
+                    if !unreceived.is_empty() {
+                        self.prove_late(&mut unreceived).await;
+                    }
+                }
+                Some(packet) = late.recv() => unreceived.push(packet),
+                _ = refresh.tick() => {
+                    if let Ok(status) = self.chain.rpc.status().await {
+                        self.deliver(Vec::new(), status.height).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn saw(&self, height: u64) {
+        let (chain, seen) = (self.chain.id.clone(), Some(height));
+        let stored =
+            self.shared.ask(|reply| Command::SetChain { chain, theirs: None, seen, reply });
+        // Ended, if not.
+        let _ = stored.await;
+    }
+
+    /// After which block the state is to be proved of what was so after this one: the host's client
+    /// may be further, and then knows nothing of the heights that it has left out.
+    pub(super) async fn provable(&self, height: u64) -> Option<u64> {
+        let chain = self.chain.id.clone();
+        let known = self.shared.ask(|reply| Command::Knows { chain, reply }).await.ok()??;
+        Some(height.max(known.height.saturating_sub(1)))
+    }
+
+    /// Tells the host what happened in a block, however long that takes.
+    pub(super) async fn tell(&self, news: Vec<News>, height: u64) {
+        let (mut wait, mut after) = (FIRST, height);
+        loop {
+            let Some(height) = self.provable(after).await else { return };
+            match self.messages(&news, height).await {
+                Ok(messages) if messages.is_empty() => return,
+                Ok(messages) => return self.deliver(messages, height + 1).await,
+                Err(error) => {
+                    tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
+                }
+            }
+            time::sleep(wait).await;
+            wait = LONGEST.min(wait * 2);
+            // The node may have forgotten the state of that block.
+            if let Ok(status) = self.chain.rpc.status().await {
+                after = after.max(status.height.saturating_sub(1));
+            }
+        }
+    }
+
+    async fn messages(&self, news: &[News], height: u64) -> Result<Vec<Message>, RpcError> {
+        let mut messages = Vec::new();
+        for news in news.chunks(AT_ONCE) {
+            let proved = news.iter().map(|news| self.message(news, height).boxed());
+            messages.extend(try_join_all(proved).await?.into_iter().flatten());
+        }
+        Ok(messages)
+    }
+
+    /// What waits on the chain, however long it takes to find out.
+    async fn all_missed(&self) -> Vec<News> {
+        let mut wait = FIRST;
+        loop {
+            let chain = self.chain.id.clone();
+            let asked = self.shared.ask(|reply| Command::Chain { chain, reply }).await;
+            let Ok(state) = asked else { return Vec::new() };
+            match self.missed(&state).await {
+                Ok(news) => return news,
+                Err(error) => {
+                    tracing::warn!(chain = self.chain.id, %error, "it is not known what was missed");
+                }
+            }
+            time::sleep(wait).await;
+            wait = LONGEST.min(wait * 2);
+        }
+    }
+
+    /// The message that proves something of the chain's state after a block.
+    async fn message(&self, news: &News, height: u64) -> Result<Option<Message>, RpcError> {
+        let proof_of = |key: String| async move { self.chain.rpc.prove(&key, Some(height)).await };
+        let at = Some(RawHeight::from(self.chain.at(height + 1)));
+        let signer = String::new();
+        Ok(match news {
+            News::Connection(id) => {
+                let proved = proof_of(path::connection(id)).await?;
+                let Ok(end) = Connection::decode(&proved.value) else {
+                    return self.unknown(news);
+                };
+                if end.state == ConnectionState::Open && end.counterparty.is_none() {
+                    return Ok(None);
+                }
+                connection_message(id, &end, proved.proof, at)
+            }
+            News::Channel(port, id) => {
+                let proved = proof_of(path::channel(port, id)).await?;
+                let Ok(end) = Channel::decode(&proved.value) else {
+                    return self.unknown(news);
+                };
+                let hop = self.chain.rpc.connection(&end.hop).await?;
+                let Some(hop) = hop.and_then(|hop| hop.counterparty) else { return Ok(None) };
+                if end.state == ChannelState::Closed && end.counterparty.is_none() {
+                    return Ok(None);
+                }
+                channel_message(port, id, end, &hop, proved.proof, at)
+            }
+            News::Packet(packet) => {
+                let Packet { source_port, source_channel, sequence, .. } = packet;
+                let key = path::commitment(source_port, source_channel, *sequence);
+                let proved = proof_of(key).await?;
+                // It was done with meanwhile.
+                (!proved.value.is_empty()).then(|| {
+                    Message::RecvPacket(MsgRecvPacket {
+                        packet: Some(packet.raw()),
+                        proof_commitment: proved.proof,
+                        proof_height: at,
+                        signer,
+                    })
+                })
+            }
+            News::Acknowledgement(packet, acknowledgement) => {
+                let Packet { destination_port, destination_channel, sequence, .. } = packet;
+                let key = path::acknowledgement(destination_port, destination_channel, *sequence);
+                let proved = proof_of(key).await?;
+                (!proved.value.is_empty()).then(|| {
+                    Message::Acknowledgement(MsgAcknowledgement {
+                        packet: Some(packet.raw()),
+                        acknowledgement: acknowledgement.to_vec(),
+                        proof_acked: proved.proof,
+                        proof_height: at,
+                        signer,
+                    })
+                })
+            }
+        })
+    }
+
+    /// What is not of a form that hosts know.
+    fn unknown(&self, news: &News) -> Result<Option<Message>, RpcError> {
+        tracing::warn!(chain = self.chain.id, ?news, "the host has no word for this");
+        Ok(None)
+    }
+
+    /// Gives messages to the host, behind the header of the block that their proofs are checked
+    /// with.
+    pub(super) async fn deliver(&self, messages: Vec<Message>, height: u64) {
+        let messages: Vec<Any> = messages.iter().map(Message::write).collect();
+        loop {
+            let chain = self.chain.id.clone();
+            let asked = self.shared.ask(|reply| Command::Knows { chain, reply }).await;
+            let Ok(Some(known)) = asked else { return };
+            let trusted = Height::new(known.revision, known.height);
+            let mut batch = Batch::default();
+            if trusted.number < height {
+                let header = self.header(height, trusted).await;
+                batch.messages.push(
+                    Message::UpdateClient(MsgUpdateClient {
+                        client_id: self.ours.clone(),
+                        client_message: Some(header),
+                        signer: String::new(),
+                    })
+                    .write(),
+                );
+            }
+            batch.messages.extend(messages.iter().cloned());
+            let chain = self.chain.id.clone();
+            let delivered = self.shared.ask(|reply| Command::Deliver { chain, batch, reply }).await;
+            let Ok(outcomes) = delivered else { return };
+            let again = outcomes.outcomes.iter().find(|outcome| outcome.code() == Code::Again);
+            if let Some(again) = again {
+                tracing::warn!(
+                    chain = self.chain.id,
+                    text = again.text,
+                    "a header is not believed"
+                );
+                time::sleep(LONGEST).await;
+                continue;
+            }
+            for outcome in outcomes.outcomes {
+                if outcome.code() == Code::Refused {
+                    tracing::debug!(chain = self.chain.id, text = outcome.text, "the host refuses");
+                }
+            }
+            return;
+        }
+    }
+
+    /// The header of a block, which may be the next one that the chain makes.
+    async fn header(&self, height: u64, trusted: Height) -> Any {
+        let mut wait = POLL;
+        loop {
+            match self.chain.rpc.header(height, trusted).await {
+                Ok(header) => return header,
+                Err(error) => {
+                    tracing::trace!(chain = self.chain.id, %error, "no header yet");
+                    time::sleep(wait).await;
+                    // A block may take its time, and a node that is away as well.
+                    wait = Duration::from_secs(1).min(wait + POLL / 2);
+                }
+            }
+        }
+    }
+}

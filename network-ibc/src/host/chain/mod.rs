@@ -1,0 +1,205 @@
+//! Hops to real chains: the host relays for itself, both ways.
+//!
+//! ```text
+//!   host's task ──batches──▶ outward ──transactions──▶ chain
+//!        ▲                                               │
+//!        └──batches with proofs── inward ◀──── blocks ───┘
+//! ```
+//!
+//! To the host's task a chain looks like another host: it takes batches and says what became of
+//! them, and has batches of its own.
+
+mod inward;
+mod late;
+mod missed;
+mod outward;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use ibc_proto::ibc::{
+    core::client::v1::MsgCreateClient,
+    lightclients::{solomachine::v3::ClientState as SoloState, tendermint::v1::ClientState},
+};
+use prost::{Message as _, Name as _};
+use sha2::{Digest, Sha256};
+use tokio::{sync::mpsc, time};
+
+use super::{
+    Hop, Host, Shared,
+    error::{HopError, HostError},
+    inbox::Command,
+    wire::{Client, Known},
+};
+use crate::{
+    chain::{Chain, ChainConfig, RpcError},
+    engine::Message,
+    identifier::{ChannelId, ClientId, ConnectionId, PortId},
+    ledger::valid_chain,
+};
+
+/// How long a hop to a chain may take, in all.
+const HOP_TIME: Duration = Duration::from_secs(120);
+
+/// How long is waited before a node is asked again, at first and at most.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What the host has stored of a chain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChainState {
+    /// The client that the chain has of this host.
+    pub(super) theirs: Option<ClientId>,
+    /// The height up to which everything that happened there was dealt with.
+    pub(super) seen: Option<u64>,
+    /// The other ends of this host's connections and channels to the chain.
+    pub(super) connections: Vec<ConnectionId>,
+    pub(super) channels: Vec<EndState>,
+}
+
+/// The other end of a channel of this host.
+#[derive(Clone, Debug)]
+pub(super) struct EndState {
+    pub(super) there: (PortId, ChannelId),
+    /// Which packets this host has sent over it and has no acknowledgement of.
+    pub(super) unacked: Vec<u64>,
+}
+
+/// What relays between the host and one chain.
+struct Relayer {
+    shared: Arc<Shared>,
+    chain: Chain,
+    /// The client that the chain has of this host, and the one that this host has of it.
+    theirs: ClientId,
+    ours: String,
+}
+
+/// Chains have no key as hosts have. This keeps a host from taking the name of one.
+fn no_key() -> [u8; 32] {
+    Sha256::digest("a chain with validators").into()
+}
+
+impl Host {
+    /// Connects this host to a chain that runs ibc-go (from v7.8 and v8.5 on), and makes a hop to it:
+    /// the chain's client of this host, this host's client of the chain, and the connection. What is
+    /// there already is kept. As long as the host lives it relays both ways: channels open over the
+    /// hop from either side, and nothing is to be done by hand after a restart of the host, of the
+    /// node or of the chain, but to call this again when the host begins.
+    ///
+    /// The account needs coins for fees.
+    ///
+    /// # Errors
+    /// The node cannot be reached or is none, the chain refuses what is made there, or the hop is
+    /// not open within two minutes. Nothing is tried again then.
+    ///
+    /// # Cancel safety
+    /// What was made stays, and the next call goes on with it. A client on the chain of which it is
+    /// not known yet that it was made is made again.
+    pub async fn connect_chain(&self, config: ChainConfig) -> Result<Hop, HopError> {
+        let made = time::timeout(HOP_TIME, self.0.connect_chain(config));
+        let (connection, chain) = made.await.map_err(|_| HopError::Unfinished)??;
+        Ok(Hop { connection, chain, open: true })
+    }
+}
+
+impl Shared {
+    async fn connect_chain(
+        self: &Arc<Self>,
+        config: ChainConfig,
+    ) -> Result<(ConnectionId, String), HopError> {
+        let there = Chain::connect(config).await?;
+        let chain = there.id.clone();
+        if !valid_chain(&chain) {
+            return Err(HopError::peer("the id of the chain is none"));
+        }
+        let (asked, no_key) = (chain.clone(), no_key());
+        if !self.ask(|reply| Command::IsKey { chain: asked, key: no_key, reply }).await? {
+            return Err(HopError::peer("a host with the id of this chain is known here"));
+        }
+        let asked = chain.clone();
+        let ours = match self.ask(|reply| Command::Knows { chain: asked, reply }).await? {
+            Some(known) => known,
+            None => {
+                let (client_state, consensus_state) =
+                    there.rpc.client_of(there.height, &there.trust()).await?;
+                let states = Client {
+                    client_state: Some(client_state),
+                    consensus_state: Some(consensus_state),
+                };
+                let (chain, key) = (chain.clone(), no_key);
+                self.ask(|reply| Command::MakeClient { chain, key, states, reply }).await??
+            }
+        };
+        let asked = chain.clone();
+        let state = self.ask(|reply| Command::Chain { chain: asked, reply }).await?;
+        let theirs = match state.theirs {
+            Some(theirs) => theirs,
+            None => {
+                let theirs = self.client_there(&there).await?;
+                let (chain, theirs_too) = (chain.clone(), Some(theirs.clone()));
+                let seen = Some(there.height);
+                self.ask(|reply| Command::SetChain { chain, theirs: theirs_too, seen, reply })
+                    .await?;
+                theirs
+            }
+        };
+        let other = theirs.to_string();
+        let relayer = Relayer { shared: self.clone(), chain: there, theirs, ours: ours.client };
+        let (way, let_go) = tokio::sync::oneshot::channel();
+        self.ways().insert(chain.clone(), way);
+        tokio::spawn(relayer.run(let_go));
+        let asked = chain.clone();
+        let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
+        Ok((hop, chain))
+    }
+
+    /// Makes the chain's client of this host.
+    async fn client_there(&self, there: &Chain) -> Result<ClientId, HopError> {
+        let chain = there.id.clone();
+        let states = self.ask(|reply| Command::States { chain, reply }).await??;
+        let create = Message::CreateClient(MsgCreateClient {
+            client_state: states.client_state,
+            consensus_state: states.consensus_state,
+            signer: there.signer.clone(),
+        });
+        let fate = there.submitter.submit(vec![create.write()]).await.pop();
+        let included = fate.ok_or(HostError::Ended)??;
+        let created = included.events.iter().find(|event| event.kind == "create_client");
+        let client = created.and_then(|event| event.get("client_id"));
+        let client = client.and_then(|client| ClientId::new(client).ok());
+        client.ok_or_else(|| HopError::peer("the chain does not say which client it has made"))
+    }
+}
+
+impl Relayer {
+    /// Relays until the way is let go.
+    async fn run(self, let_go: tokio::sync::oneshot::Receiver<std::convert::Infallible>) {
+        let (late, told) = mpsc::unbounded_channel();
+        tokio::select! {
+            () = self.outward(late) => {}
+            () = self.inward(told) => {}
+            _ = let_go => {}
+        }
+    }
+
+    /// The chain's client of this host, and how far it is.
+    async fn known_there(&self) -> Result<Known, RpcError> {
+        let state = self.chain.rpc.client_state(&self.theirs).await?.unwrap_or_default();
+        let gone =
+            || self.chain.rpc.unexpected("abci_query", "it has no client that is of this host");
+        let mut known = Known { client: self.theirs.to_string(), ..Known::default() };
+        if state.type_url == ClientState::type_url() {
+            let state = ClientState::decode(&state.value[..]).map_err(|_| gone())?;
+            let height = state.latest_height.unwrap_or_default();
+            (known.revision, known.height) = (height.revision_number, height.revision_height);
+        } else if state.type_url == SoloState::type_url() {
+            let state = SoloState::decode(&state.value[..]).map_err(|_| gone())?;
+            known.height = state.sequence;
+            known.diversifier = state.consensus_state.unwrap_or_default().diversifier;
+        } else {
+            return Err(gone());
+        }
+        Ok(known)
+    }
+}

@@ -1,0 +1,145 @@
+//! From the host to the chain: batches become transactions.
+
+use ibc_proto::{google::protobuf::Any, ibc::core::channel::v1::Packet};
+use tokio::{sync::mpsc, time};
+
+use super::{FIRST, LONGEST, Relayer, late::Late};
+use crate::{
+    chain::{Fate, TxError},
+    engine::Message,
+    host::{
+        inbox::Command,
+        service,
+        wire::{Batch, Code, Outcome, Outcomes},
+    },
+};
+
+impl Relayer {
+    /// Takes batches of the host for as long as the node can be reached, and again. `late`: who is
+    /// told of packets that the chain did not receive.
+    pub(super) async fn outward(&self, late: mpsc::UnboundedSender<Late>) {
+        let mut wait = FIRST;
+        loop {
+            let known = match self.known_there().await {
+                Ok(known) => known,
+                Err(error) => {
+                    tracing::debug!(chain = self.chain.id, %error, "the chain cannot be reached");
+                    time::sleep(wait).await;
+                    wait = LONGEST.min(wait * 2);
+                    continue;
+                }
+            };
+            wait = FIRST;
+            let peer = service::next_id();
+            let (batches, mut wanted) = mpsc::unbounded_channel();
+            let (chain, inbox) = (&self.chain.id, &self.shared.inbox);
+            inbox.push(Command::PeerUp { chain: chain.clone(), peer, batches, known: Some(known) });
+            while let Some(batch) = wanted.recv().await {
+                let outcomes = self.relay(batch, &late).await;
+                let failed = outcomes.is_none();
+                inbox.push(Command::Relayed { chain: chain.clone(), peer, outcomes });
+                if failed {
+                    break;
+                }
+            }
+            // What was under way is said again.
+            inbox.push(Command::PeerDown { chain: chain.clone(), peer });
+            time::sleep(LONGEST).await;
+        }
+    }
+
+    /// Has the messages of a batch executed; `None` if what became of them is not known. What hosts
+    /// say to each other besides is nothing to a chain.
+    async fn relay(&self, batch: Batch, late: &mpsc::UnboundedSender<Late>) -> Option<Outcomes> {
+        let read = batch.messages.iter().map(Message::read);
+        let messages: Vec<_> = read.collect::<Result<_, _>>().ok()?;
+        let for_chains = |message: &&Message| !matches!(message, Message::Settle(_));
+        let signed: Vec<Any> = messages
+            .iter()
+            .filter(for_chains)
+            .map(|message| message.signed(&self.chain.signer))
+            .collect();
+        let mut fates = self.chain.submitter.submit(signed).await.into_iter();
+        let mut outcomes = Vec::with_capacity(messages.len());
+        let mut again = false;
+        for message in &messages {
+            if !for_chains(&message) {
+                outcomes.push(done());
+                continue;
+            }
+            let outcome = self.outcome(message, fates.next()?, late)?;
+            // Nothing that follows can be believed without it.
+            again |= outcome.code() == Code::Again;
+            outcomes.push(outcome);
+        }
+        if again {
+            for outcome in &mut outcomes {
+                outcome.set_code(Code::Again);
+            }
+            time::sleep(LONGEST).await;
+        }
+        // A solo machine has to know after each batch which signature is next.
+        let known = if again || self.theirs.as_str().starts_with("06-") {
+            Some(self.known_there().await.ok()?)
+        } else {
+            None
+        };
+        Some(Outcomes { outcomes, known })
+    }
+
+    fn outcome(
+        &self,
+        message: &Message,
+        fate: Fate,
+        late: &mpsc::UnboundedSender<Late>,
+    ) -> Option<Outcome> {
+        let error = match fate {
+            Ok(_) => return Some(done()),
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        let log = match error {
+            TxError::Refused { log, .. } => log,
+            TxError::TooLarge { .. } | TxError::TooMuchGas { .. } => text.clone(),
+            error => {
+                tracing::warn!(chain = self.chain.id, %error, "transactions cannot be made");
+                return None;
+            }
+        };
+        tracing::debug!(chain = self.chain.id, log, "the chain refuses a message");
+        let code = match message {
+            // More than one relayer relays.
+            _ if log.contains("redundant") => Code::Done,
+            // It was said before, and this host has not heard what became of it.
+            Message::ConnectionOpenAck(_)
+            | Message::ConnectionOpenConfirm(_)
+            | Message::ChannelOpenAck(_)
+            | Message::ChannelOpenConfirm(_)
+                if log.contains("got STATE_OPEN") =>
+            {
+                Code::Done
+            }
+            Message::ChannelCloseConfirm(_) if log.contains("CLOSED") => Code::Done,
+            Message::UpdateClient(_) => Code::Again,
+            Message::RecvPacket(receive) => {
+                self.not_received(receive.packet.clone()?, &log, late);
+                Code::Unreceived
+            }
+            _ => Code::Refused,
+        };
+        Some(Outcome { code: code.into(), text })
+    }
+
+    /// A packet was not received: it has to be proved that it never will be, if that is so.
+    fn not_received(&self, packet: Packet, log: &str, late: &mpsc::UnboundedSender<Late>) {
+        if !log.contains("timeout") {
+            let sequence = packet.sequence;
+            tracing::warn!(chain = self.chain.id, sequence, log, "the chain refuses a packet");
+        }
+        let _ = late.send(Late::new(packet));
+    }
+}
+
+fn done() -> Outcome {
+    Outcome { code: Code::Done.into(), text: String::new() }
+}

@@ -1,0 +1,165 @@
+//! What becomes of it all when one of the two is away.
+
+use network_core::{Bytes, Refusal};
+
+use super::*;
+use crate::{Context, LedgerKey, Module as HostModule, ModuleChannel};
+
+/// Sends numbers, and keeps which were acknowledged and which came back.
+struct Numbers;
+
+impl HostModule for Numbers {
+    fn on_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        _: &ModuleChannel,
+        record: &Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let key = [b"back/", &record[..]].concat();
+        // One that comes twice is seen.
+        let times = context.get(&key).map_or(0, |times| times.len());
+        context.set(&key, vec![b'|'; times + 1]);
+        Ok(Bytes::from_static(b"well"))
+    }
+
+    fn on_ack(
+        &mut self,
+        context: &mut Context<'_>,
+        _: &ModuleChannel,
+        _: u64,
+        record: &Bytes,
+        ack: Result<Bytes, Refusal>,
+    ) {
+        assert_eq!(ack.unwrap(), OK);
+        let key = [b"acked/", &record[..]].concat();
+        let times = context.get(&key).map_or(0, |times| times.len());
+        context.set(&key, vec![b'|'; times + 1]);
+    }
+}
+
+fn numbers() -> PortId {
+    PortId::known("numbers")
+}
+
+async fn count(host: &Host, prefix: &'static str) -> usize {
+    let count = move |_: &mut Numbers, context: &mut Context<'_>| {
+        let (mut found, mut from) = (0, prefix.as_bytes().to_vec());
+        while let Some((key, value)) = context.next(prefix.as_bytes(), &from) {
+            assert_eq!(&value[..], b"|", "{key:?} came more than once");
+            from = [&key[..], &[0]].concat();
+            found += 1;
+        }
+        Ok::<_, HostError>(found)
+    };
+    host.with_module(&numbers(), count).await.unwrap()
+}
+
+async fn send(host: &Host, channel: &ChannelId, from: u32, to: u32) {
+    let channel = channel.clone();
+    let send = move |_: &mut Numbers, context: &mut Context<'_>| {
+        for number in from..to {
+            let record = number.to_be_bytes().to_vec();
+            context.send(&channel, record, Duration::from_secs(3_600))?;
+        }
+        Ok::<_, HostError>(())
+    };
+    host.with_module(&numbers(), send).await.unwrap();
+}
+
+fn open(folder: &std::path::Path) -> Host {
+    let builder = Host::builder("host").module("numbers", Numbers).unwrap();
+    builder.open(folder, LedgerKey::from_seed(&[3; 32]).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
+    let there = There::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = open(folder.path());
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
+    let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap().channel;
+    const ROUNDS: u32 = 10;
+    const EACH: u32 = 50;
+    for round in 0..ROUNDS {
+        send(&host, &channel, round * EACH, (round + 1) * EACH).await;
+        // Somewhere in the middle of it.
+        time::sleep(Duration::from_millis(u64::from(round) * 60)).await;
+        host.end().await;
+        host = open(folder.path());
+        assert_eq!(host.connect_chain(there.config()).await.unwrap(), hop);
+    }
+    let all = usize::try_from(ROUNDS * EACH).unwrap();
+    until("all are acknowledged", async || count(&host, "acked/").await == all).await;
+    until("all have come back", async || count(&host, "back/").await == all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_happened_in_blocks_that_are_forgotten_is_found() {
+    let there = There::start();
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
+    let opened = within(host.open_channel(&numbers(), &remote)).await.unwrap();
+    let (channel, other) = (opened.channel, opened.counterparty.unwrap());
+    // From now on only one way.
+    host.0.ways().clear();
+    let asked = hop.chain.clone();
+    let ask = async || {
+        let chain = asked.clone();
+        host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap()
+    };
+    let known = {
+        let chain = hop.chain.clone();
+        host.0.ask(|reply| Command::Knows { chain, reply }).await.unwrap().unwrap()
+    };
+    let relayer = Relayer {
+        shared: host.0.0.clone(),
+        chain: Chain::connect(there.config()).await.unwrap(),
+        theirs: ask().await.theirs.unwrap(),
+        ours: known.client,
+    };
+    send(&host, &channel, 0, 20).await;
+    let port = PortId::known("mock");
+    let (late, _late) = mpsc::unbounded_channel();
+    tokio::select! {
+        () = relayer.outward(late) => {}
+        () = until("all have come there", async || {
+            let all: Vec<_> = (1..=20).collect();
+            there.rpc.acknowledgements(&port, &other, &all).await.unwrap().len() == 20
+        }) => {}
+    }
+    assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (0, 0));
+
+    let news = relayer.missed(&ask().await).await.unwrap();
+    let height = there.rpc.status().await.unwrap().height - 1;
+    relayer.tell(news, height).await;
+    assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_chain_that_is_paused_or_restarted_is_caught_up_with() {
+    let mut there = There::start();
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
+    let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap().channel;
+    send(&host, &channel, 0, 50).await;
+    there.simd.pause().unwrap();
+    send(&host, &channel, 50, 100).await;
+    time::sleep(Duration::from_secs(12)).await;
+    there.simd.resume().unwrap();
+    until("all are acknowledged", async || count(&host, "acked/").await == 100).await;
+    until("all have come back", async || count(&host, "back/").await == 100).await;
+
+    send(&host, &channel, 100, 150).await;
+    there.simd.stop().unwrap();
+    send(&host, &channel, 150, 200).await;
+    time::sleep(Duration::from_secs(1)).await;
+    there.simd.run().unwrap();
+    until("all are acknowledged", async || count(&host, "acked/").await == 200).await;
+    until("all have come back", async || count(&host, "back/").await == 200).await;
+}
