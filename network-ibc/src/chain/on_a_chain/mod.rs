@@ -4,7 +4,6 @@ mod clients;
 mod connect;
 mod events;
 mod middle;
-mod relay;
 mod rpc;
 mod submit;
 mod tls;
