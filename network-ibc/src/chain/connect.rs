@@ -1,6 +1,6 @@
 //! Whether a host can relay to a chain, found out before anything is begun.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
     RpcError,
@@ -13,7 +13,9 @@ use super::{
 use crate::{height::Height, ledger, ledger::Trust};
 
 /// How a chain is reached, and who pays there.
-#[derive(Clone, Debug)]
+///
+/// Printed it shows neither the key nor the URL, which may hold a key to the node.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ChainConfig {
     /// The URL of a node's RPC, such as `https://rpc.example.org:443`.
@@ -58,6 +60,15 @@ impl ChainConfig {
     }
 }
 
+impl fmt::Debug for ChainConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, key, rpc, tx, .. } = self;
+        let mut debug = f.debug_struct("ChainConfig");
+        debug.field("id", id).field("key", key).field("rpc", rpc).field("tx", tx);
+        debug.finish_non_exhaustive()
+    }
+}
+
 /// Why a host cannot relay to a chain.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -68,7 +79,7 @@ pub enum ChainError {
     /// It is another chain.
     #[error("the chain at {url} is {found}, not {wanted}: ask another node")]
     Other {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// The chain that was found.
         found: String,
@@ -78,7 +89,7 @@ pub enum ChainError {
     /// The node has not come to the end of the chain.
     #[error("the node at {url} is still behind {chain}: wait, or ask another one")]
     Behind {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// The chain.
         chain: String,
@@ -89,7 +100,7 @@ pub enum ChainError {
          app.toml, or ask another node"
     )]
     NoServices {
-        /// The node's URL.
+        /// The node.
         url: String,
     },
     /// The chain wants proofs that a host does not make.
@@ -140,9 +151,10 @@ impl Chain {
     pub(crate) async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
         let rpc = Rpc::new(&config.url, &config.rpc)?;
         let status = rpc.status().await?;
-        must::be_meant(&config.url, &status, config.id.as_deref())?;
-        must::be_there(&config.url, &status)?;
-        let versions = must::serve(&config.url, rpc.versions().await)?;
+        let url = rpc.http().url();
+        must::be_meant(url, &status, config.id.as_deref())?;
+        must::be_there(url, &status)?;
+        let versions = must::serve(url, rpc.versions().await)?;
         let id = status.chain;
         tracing::debug!(chain = id, ?versions, "connected");
         must::be_new_enough(&id, &versions)?;

@@ -22,6 +22,7 @@ mod heights;
 mod http;
 mod key;
 #[cfg(test)]
+#[cfg(unix)]
 mod on_a_chain;
 pub mod preflight;
 mod query;

@@ -17,7 +17,9 @@ use prost::{Message as _, Name, Oneof, encoding};
 use super::{error::HostError, face::Theirs};
 use crate::{
     address::Order,
-    engine::{self, Channel, Connection, Message, MsgSettle, PREFIX, Packet, Store as _},
+    engine::{
+        self, Channel, ChannelState, Connection, Message, MsgSettle, PREFIX, Packet, Store as _,
+    },
     height::Height,
     identifier::{ChannelId, ConnectionId, PortId},
     ledger::{Block, Ledger},
@@ -124,6 +126,10 @@ impl Kind {
                 let hop = ledger.get(&path::connection(&channel.hop));
                 let hop = hop.as_deref().map(Connection::decode).transpose()?;
                 let Some(hop) = hop.and_then(|hop| hop.counterparty) else { return Ok(None) };
+                // It was closed before the other side had one.
+                if channel.state != ChannelState::Init && channel.counterparty.is_none() {
+                    return Ok(None);
+                }
                 channel_message(&port, &id, channel, &hop, prove(&key)?, at)
             }
             Self::Packet(packet) => {

@@ -88,18 +88,28 @@ fn diversifier(chain: &str) -> Result<String, HostError> {
     Ok(format!("{chain}/{:016x}", u64::from_be_bytes(random)))
 }
 
+fn is_diversifier(text: &str, chain: &str) -> bool {
+    let random = text.strip_prefix(chain).and_then(|rest| rest.strip_prefix('/'));
+    random.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The highest sequence that a client is believed to be at: no honest one comes near, and no batch
+/// gets from it to the end.
+const MAX_SEQUENCE: u64 = u64::MAX >> 1;
+
 /// The client that another host has of this one, as far as is known here.
 #[derive(Clone, Debug)]
 pub(super) struct Theirs {
-    chain: String,
-    client: String,
+    chain: Arc<str>,
+    client: Arc<str>,
     knows: Knows,
 }
 
 #[derive(Clone, Debug)]
 enum Knows {
-    /// All headers up to this one.
+    /// The header of this height, and none after it.
     Height(Height),
+    /// What was signed for it.
     Signed(Signed),
 }
 
@@ -120,18 +130,20 @@ impl Theirs {
         let knows = match face {
             Face::Chain => Knows::Height(Height::new(revision, height)),
             Face::Solo(key) => {
-                // Or another host could have this one sign what it shows to a third one.
-                let for_it = diversifier.split_once('/').is_some_and(|(named, _)| named == chain);
+                // The time is that of the block, which is later than all that was ever signed.
                 let state = SoloState::at(height, &diversifier, Timestamp::from_nanos(1)).ok();
-                let Some(state) = state.filter(|_| for_it) else {
-                    tracing::warn!(chain, client, "it has a client that is none of this host");
+                let Some(state) = state.filter(|_| {
+                    // Or another host could have this one sign what it shows to a third one.
+                    is_diversifier(&diversifier, chain) && height <= MAX_SEQUENCE
+                }) else {
+                    tracing::warn!(chain, client, "it has no client of this host");
                     return None;
                 };
                 // What was signed over an earlier way, or by an earlier process, is not kept.
                 Knows::Signed(Signed { key: key.clone(), state, spent: true })
             }
         };
-        Some(Self { chain: chain.to_owned(), client, knows })
+        Some(Self { chain: chain.into(), client: client.into(), knows })
     }
 
     /// Whether a header has to come before something. `among`: the batch has one already.
@@ -161,7 +173,7 @@ impl Theirs {
             }
         };
         let update = MsgUpdateClient {
-            client_id: self.client.clone(),
+            client_id: self.client.to_string(),
             client_message: Some(header),
             signer: String::new(),
         };
@@ -179,8 +191,12 @@ impl Theirs {
         match &mut self.knows {
             Knows::Height(_) => Ok(ledger.prove(key, block.height)?),
             Knows::Signed(Signed { key: signer, state, .. }) => {
+                let value = block.value(key);
+                // Before anybody can see it: who reads these knows all that was ever claimed.
+                let (sequence, diversifier) = (state.sequence(), state.diversifier());
+                tracing::trace!(sequence, diversifier, path = key, ?value, "claim");
                 let turn = state.take(block.time)?;
-                Ok(signer.prove(turn, key, block.value(key).map(|value| &value[..]))?.into())
+                Ok(signer.prove(turn, key, value.map(|value| &value[..]))?.into())
             }
         }
     }

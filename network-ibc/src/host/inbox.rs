@@ -19,7 +19,7 @@ use super::{
 use crate::{
     address::Order,
     engine::ChannelAttempt,
-    identifier::{ChannelId, ClientId, ConnectionId, PortId},
+    identifier::{ChannelId, ConnectionId, PortId},
 };
 
 /// What the host is to do.
@@ -128,7 +128,7 @@ pub(super) enum Command {
     #[cfg(feature = "chain")]
     SetChain {
         chain: String,
-        theirs: Option<ClientId>,
+        theirs: Option<crate::identifier::ClientId>,
         seen: Option<u64>,
         reply: oneshot::Sender<()>,
     },

@@ -9,7 +9,7 @@ use super::{
     datagram::Kind,
     error::HostError,
     face::{Face, Theirs},
-    wire::{Batch, Code, Known, Outcomes, Rejected},
+    wire::{Batch, Code, Known, Outcome, Outcomes, Rejected},
 };
 use crate::{identifier::ChannelId, ledger::Ledger};
 
@@ -21,7 +21,8 @@ const MAX_BYTES: usize = 1 << 20;
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
 
-/// A batch that was sent. Of one that was taken back nothing is here, and its outcomes say nothing.
+/// A batch that was sent. Of one that was taken back no messages are here, and their outcomes say
+/// nothing.
 #[derive(Default)]
 struct Sent {
     /// What the client was to take next, where a header comes before the messages.
@@ -32,12 +33,30 @@ struct Sent {
     aside: Batch,
 }
 
+impl Sent {
+    /// Takes back what is to be said again. What becomes of the header is still of interest.
+    fn take(&mut self) -> Self {
+        let (messages, aside) = (mem::take(&mut self.messages), mem::take(&mut self.aside));
+        Self { header: None, messages, aside }
+    }
+}
+
 struct Message {
     numbered: Numbered,
     /// How many proofs the client has taken once it has taken those of this message, if it counts
     /// them.
     counted: Option<u64>,
 }
+
+impl Message {
+    fn became(self, outcome: Outcome) -> Became {
+        let (number, kind) = self.numbered;
+        (number, kind, outcome.code(), outcome.text)
+    }
+}
+
+/// What became of something that was relayed, and its text.
+type Became = (u64, Kind, Code, String);
 
 pub(super) struct Peer {
     chain: String,
@@ -122,7 +141,7 @@ impl Peer {
     /// What was under way is said again: nobody knows whether it was heard.
     fn take_back(&mut self) {
         let Some(link) = self.links.last_mut() else { return };
-        let under_way: Vec<_> = link.under_way.iter_mut().map(mem::take).collect();
+        let under_way: Vec<_> = link.under_way.iter_mut().map(Sent::take).collect();
         self.say_again(under_way);
     }
 
@@ -196,21 +215,14 @@ impl Peer {
 
     /// What became of the oldest batch that is under way: each datagram that needs not be said
     /// again.
-    pub(super) fn relayed(
-        &mut self,
-        id: u64,
-        outcomes: Option<Outcomes>,
-    ) -> Vec<(u64, Kind, Code, String)> {
+    pub(super) fn relayed(&mut self, id: u64, outcomes: Option<Outcomes>) -> Vec<Became> {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return Vec::new();
         };
         // Without outcomes the way is gone: `down` follows, and takes all back in order.
         let Some(Outcomes { outcomes: mut results, known }) = outcomes else { return Vec::new() };
         let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
-        let expected = link.theirs.take();
-        let counts = expected.as_ref().is_some_and(|theirs| theirs.counted().is_some());
         let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
-        let with_header = sent.header.is_some();
         if let Some(before) = &sent.header
             && !results.is_empty()
         {
@@ -218,58 +230,61 @@ impl Peer {
             if header.code() == Code::Again {
                 // All of it again, from what it knows.
                 tracing::debug!(chain = self.chain, text = header.text, "a header was not taken");
-                let stuck = |theirs: &Theirs| theirs.is_at(before);
-                link.theirs = match theirs {
+                match theirs {
                     // It will not take another one either: until it can be reached anew.
-                    Some(theirs) if stuck(&theirs) => {
+                    Some(theirs) if theirs.is_at(before) => {
                         tracing::warn!(
                             chain = self.chain,
                             text = header.text,
-                            "a header is refused"
+                            "it is not believed"
                         );
-                        None
+                        link.theirs = None;
                     }
-                    theirs => theirs.or(expected),
-                };
+                    Some(theirs) => link.theirs = Some(theirs),
+                    None => {}
+                }
                 // Also what followed it, which may not have been taken without it.
-                let followed = link.under_way.iter_mut().map(mem::take);
+                let followed = link.under_way.iter_mut().map(Sent::take);
                 let again = [sent].into_iter().chain(followed).collect();
                 self.say_again(again);
                 return Vec::new();
             }
         }
-        let messages = sent.messages.into_iter().zip(results);
-        if !counts {
-            link.theirs = expected;
-            return messages
-                .map(|(Message { numbered: (number, kind), .. }, outcome)| {
-                    (number, kind, outcome.code(), outcome.text)
-                })
-                .collect();
+        let results = sent.messages.into_iter().zip(results);
+        if link.theirs.as_ref().is_none_or(|expected| expected.counted().is_none()) {
+            return results.map(|(message, outcome)| message.became(outcome)).collect();
         }
         let taken = theirs.as_ref().and_then(Theirs::counted).unwrap_or_default();
-        // If nothing was signed in vain, what is to come next is as it was thought to be.
-        link.theirs = match (theirs, expected) {
-            (Some(theirs), Some(expected)) if theirs.is_at(&expected) => Some(expected),
-            (theirs, _) => theirs,
-        };
-        let (mut done, mut again) = (Vec::new(), Vec::new());
-        // What follows on all that counted, and on a header, can only be refused for what it is.
-        let mut next = with_header;
-        for (message, outcome) in messages {
-            let code = outcome.code();
-            let has_counted = message.counted.is_some_and(|counted| counted <= taken);
-            if code == Code::Again && !has_counted && !mem::take(&mut next) {
-                again.push(message);
-                continue;
-            }
-            next = next && has_counted;
-            let (number, kind) = message.numbered;
-            done.push((number, kind, code, outcome.text));
+        // If nothing was signed in vain, what is to be signed next is as it was thought to be.
+        let as_expected = |theirs: &Theirs| link.theirs.as_ref().is_some_and(|it| it.is_at(theirs));
+        if !theirs.as_ref().is_some_and(as_expected) {
+            link.theirs = theirs;
         }
+        let (done, again) = of_those_that_count(results, taken, sent.header.is_some());
         self.say_again(vec![Sent { messages: again, ..Sent::default() }]);
         done
     }
+}
+
+/// What became of messages whose proofs count, and which of them are to be said again: those that
+/// followed on one that did not count. `sure`: the first one was as the client was to have it.
+fn of_those_that_count(
+    results: impl Iterator<Item = (Message, Outcome)>,
+    taken: u64,
+    mut sure: bool,
+) -> (Vec<Became>, Vec<Message>) {
+    let (mut done, mut again) = (Vec::new(), Vec::new());
+    for (message, outcome) in results {
+        let counted = message.counted.is_some_and(|counted| counted <= taken);
+        // What follows on all that counted can only be refused for what it is.
+        if outcome.code() == Code::Again && !counted && !sure {
+            again.push(message);
+        } else {
+            done.push(message.became(outcome));
+        }
+        sure = counted;
+    }
+    (done, again)
 }
 
 /// A rejection as numbers and text, and back.
@@ -321,8 +336,21 @@ pub(super) fn rejection(rejected: &Rejected) -> Rejection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ibc_proto::ibc::{
+        core::client::v1::MsgUpdateClient, lightclients::solomachine::v3 as solomachine,
+    };
+    use prost::Message as _;
+
     use super::*;
-    use crate::host::wire::Outcome;
+    use crate::{
+        LedgerKey, SoloKey,
+        engine::{Connection, ConnectionState, Writes},
+        height::Timestamp,
+        identifier::{ClientId, ConnectionId},
+        path,
+    };
 
     fn sent(theirs: &Theirs, messages: Vec<Numbered>) -> Sent {
         let messages =
@@ -384,6 +412,168 @@ mod tests {
         assert_eq!(link.under_way.len(), 0);
         let known = Theirs::new(&Face::Chain, "beta", known(4));
         assert_eq!(format!("{:?}", link.theirs), format!("{known:?}"));
+    }
+
+    #[test]
+    fn what_was_signed_after_something_that_did_not_count_is_said_again() {
+        use Code::{Again, Done, Refused, Unreceived};
+        let said = |codes: &[Code], taken: u64, sure: bool| {
+            let messages = (1..).map(|number: u64| {
+                let numbered = (number, Kind::Connection(String::new()));
+                Message { numbered, counted: Some(10 + number) }
+            });
+            let results = messages.zip(outcomes(codes).outcomes);
+            let (done, again) = of_those_that_count(results, taken, sure);
+            let done: Vec<_> =
+                done.into_iter().map(|(number, _, code, _)| (number, code)).collect();
+            (done, again.into_iter().map(|message| message.numbered.0).collect::<Vec<_>>())
+        };
+        assert_eq!(said(&[Done, Done], 12, false), (vec![(1, Done), (2, Done)], vec![]));
+        // The second one was no news.
+        let done = vec![(1, Done), (2, Done), (4, Unreceived)];
+        assert_eq!(said(&[Done, Done, Again, Unreceived, Again], 11, false), (done, vec![3, 5]));
+        // It is refused for itself; and where it is not known why, it is tried again.
+        let done = vec![(1, Done), (2, Refused)];
+        assert_eq!(said(&[Done, Refused, Again], 11, false), (done, vec![3]));
+        assert_eq!(said(&[Again, Again], 10, false), (vec![], vec![1, 2]));
+        assert_eq!(said(&[Again, Again], 10, true), (vec![(1, Again)], vec![2]));
+        assert_eq!(said(&[Done, Again, Again], 11, true), (vec![(1, Done), (2, Again)], vec![3]));
+    }
+
+    /// A solo machine's, and what it sends.
+    fn solo() -> (Peer, Ledger, mpsc::UnboundedReceiver<Batch>) {
+        let key = Arc::new(LedgerKey::from_seed(&[1; 32]).unwrap());
+        let mut ledger = Ledger::in_memory(key, "alpha", 4).unwrap();
+        let connection = Connection {
+            state: ConnectionState::Init,
+            client: ClientId::known("07-tendermint-0"),
+            counterparty_client: ClientId::known("06-solomachine-0"),
+            counterparty: None,
+            prefix: b"ibc".to_vec(),
+            versions: Vec::new(),
+            delay: 0,
+        };
+        let mut writes = Writes::default();
+        let key = path::connection(&ConnectionId::known("connection-0"));
+        writes.provable.insert(key, Some(connection.encode().into()));
+        ledger.apply(writes);
+        ledger.commit(Timestamp::from_nanos(1_000)).unwrap();
+        let face = Face::Solo(Arc::new(SoloKey::ed25519(&[2; 32]).unwrap()));
+        let mut peer = Peer::new("beta".to_owned(), face);
+        let (batches, sent) = mpsc::unbounded_channel();
+        peer.up(7, batches, Some(solo_known(5, "beta/0123456789abcdef")));
+        (peer, ledger, sent)
+    }
+
+    fn solo_known(height: u64, diversifier: &str) -> Known {
+        let client = "06-solomachine-0".to_owned();
+        Known { client, revision: 0, height, diversifier: diversifier.to_owned() }
+    }
+
+    fn batch(sent: &mut mpsc::UnboundedReceiver<Batch>) -> Option<Batch> {
+        sent.try_recv().ok()
+    }
+
+    /// The diversifier that a header names, and the one that it is signed with is not told.
+    fn next_diversifier(header: &ibc_proto::google::protobuf::Any) -> String {
+        let update = MsgUpdateClient::decode(&header.value[..]).unwrap();
+        let header = update.client_message.unwrap();
+        solomachine::Header::decode(&header.value[..]).unwrap().new_diversifier
+    }
+
+    #[test]
+    fn what_was_signed_in_vain_is_followed_by_a_header_with_a_new_diversifier() {
+        let (mut peer, ledger, mut sent) = solo();
+        let kind = || Kind::Connection("connection-0".to_owned());
+        for number in 1..=3 {
+            peer.push(number, kind());
+        }
+        peer.push(4, Kind::Connection("connection-9".to_owned()));
+        let mut gone = Vec::new();
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(gone, [("beta".to_owned(), 4)], "it is not there");
+        let first = batch(&mut sent).unwrap();
+        assert_eq!(first.messages.len(), 4);
+        let one = next_diversifier(&first.messages[0]);
+        // One batch at a time.
+        peer.push(5, kind());
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent), None);
+
+        // The second of the three was no news.
+        let codes = [Code::Done, Code::Done, Code::Done, Code::Again];
+        let said = Outcomes { known: Some(solo_known(7, &one)), ..outcomes(&codes) };
+        let done = peer.relayed(7, Some(said));
+        assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1, 2]);
+        peer.relay(&ledger, &mut gone).unwrap();
+        let second = batch(&mut sent).unwrap();
+        assert_eq!(second.messages.len(), 3, "a header and what is left");
+        let two = next_diversifier(&second.messages[0]);
+        assert_ne!(one, two);
+
+        // All counted: no header is needed.
+        let codes = [Code::Done; 3];
+        let said = Outcomes { known: Some(solo_known(10, &two)), ..outcomes(&codes) };
+        assert_eq!(peer.relayed(7, Some(said)).len(), 2);
+        peer.push(6, kind());
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 1);
+        // And if nobody knows what became of it, one is.
+        peer.down(7);
+        let (batches, mut sent) = mpsc::unbounded_channel();
+        peer.up(8, batches, Some(solo_known(10, &two)));
+        peer.relay(&ledger, &mut gone).unwrap();
+        let again = batch(&mut sent).unwrap();
+        assert_eq!(again.messages.len(), 2);
+        assert!(next_diversifier(&again.messages[0]) != two);
+    }
+
+    #[test]
+    fn who_does_not_believe_a_solo_machine_is_left_until_it_can_be_reached_anew() {
+        let (mut peer, ledger, mut sent) = solo();
+        peer.push(1, Kind::Connection("connection-0".to_owned()));
+        peer.relay(&ledger, &mut Vec::new()).unwrap();
+        assert!(batch(&mut sent).is_some());
+        let refused =
+            |known| Outcomes { known: Some(known), ..outcomes(&[Code::Again, Code::Again]) };
+        // It knew something else than it had said.
+        let other = "beta/00112233445566aa";
+        assert_eq!(peer.relayed(7, Some(refused(solo_known(6, other)))), []);
+        peer.relay(&ledger, &mut Vec::new()).unwrap();
+        assert!(batch(&mut sent).is_some());
+        // It does not say why.
+        assert_eq!(peer.relayed(7, Some(refused(solo_known(6, other)))), []);
+        peer.relay(&ledger, &mut Vec::new()).unwrap();
+        assert_eq!(batch(&mut sent), None);
+        peer.down(7);
+        let (batches, mut sent) = mpsc::unbounded_channel();
+        peer.up(8, batches, Some(solo_known(6, other)));
+        peer.relay(&ledger, &mut Vec::new()).unwrap();
+        assert!(batch(&mut sent).is_some());
+    }
+
+    #[test]
+    fn nothing_is_signed_for_a_client_that_is_none_of_this_host() {
+        let face = Face::Solo(Arc::new(SoloKey::ed25519(&[2; 32]).unwrap()));
+        let taken = |height, diversifier: &str| {
+            Theirs::new(&face, "beta", solo_known(height, diversifier)).is_some()
+        };
+        assert!(taken(1, "beta/0123456789abcdef"));
+        // Another one's, and what no batch may begin with.
+        for diversifier in [
+            "",
+            "gamma/0123456789abcdef",
+            "beta",
+            "beta/",
+            "beta/0123",
+            "beta/0123456789abcdeg",
+            "beta//0123456789abcde",
+        ] {
+            assert!(!taken(1, diversifier), "{diversifier}");
+        }
+        for height in [0, u64::MAX, u64::MAX - 1_000] {
+            assert!(!taken(height, "beta/0123456789abcdef"), "{height}");
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+mod between;
+
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,

@@ -23,6 +23,8 @@ pub(crate) struct History {
     /// The last block of each host: height and time.
     blocks: HashMap<&'static str, (u64, u64)>,
     block_count: usize,
+    /// What solo machines claimed, by host, sequence and diversifier.
+    signed: HashMap<(&'static str, String), String>,
     hops: HashMap<&'static str, String>,
     opened: usize,
     wrong: Vec<String>,
@@ -63,6 +65,7 @@ impl History {
                     let (height, time) = (word().parse().unwrap(), word().parse().unwrap());
                     self.block(run, height, time);
                 }
+                "signed" => self.signed(run, line),
                 "hop" => self.hop(run, &line["hop ".len()..]),
                 "open" => self.opened += 1,
                 "send" => {
@@ -119,6 +122,17 @@ impl History {
         }
     }
 
+    /// No two things are claimed at one sequence with one diversifier.
+    fn signed(&mut self, run: &Run, line: &str) {
+        let Some((turn, claim)) = line.split_once(" path=") else {
+            return self.wrong.push(format!("{} {}: {line}", run.host, run.number));
+        };
+        let before = self.signed.insert((run.host, turn.to_owned()), claim.to_owned());
+        if let Some(before) = before.filter(|before| before != claim) {
+            self.wrong.push(format!("{} {}: {line}, before {before}", run.host, run.number));
+        }
+    }
+
     /// The hop stays the same, and the only one.
     fn hop(&mut self, run: &Run, hop: &str) {
         let first = self.hops.entry(run.host).or_insert_with(|| hop.to_owned());
@@ -128,8 +142,12 @@ impl History {
     }
 
     pub(crate) fn check(mut self) -> Outcome {
-        let mut outcome =
-            Outcome { blocks: self.block_count, opened: self.opened, ..Outcome::default() };
+        let mut outcome = Outcome {
+            blocks: self.block_count,
+            claims: self.signed.len(),
+            opened: self.opened,
+            ..Outcome::default()
+        };
         for (key, Record { sent, result, handled }) in &self.records {
             let mut wrong = |what: &str| outcome.wrong.push(format!("{key}: {what}"));
             let times = handled.len();
@@ -191,6 +209,7 @@ impl History {
 #[derive(Default)]
 pub(crate) struct Outcome {
     blocks: usize,
+    claims: usize,
     opened: usize,
     sent: usize,
     handled: usize,
@@ -205,11 +224,11 @@ pub(crate) struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { blocks, opened, sent, handled, acked, refused, .. } = self;
+        let Self { blocks, claims, opened, sent, handled, acked, refused, .. } = self;
         let Self { not_delivered, unknown, unknown_handled, died, .. } = self;
         writeln!(
             f,
-            "{blocks} blocks, {opened} channels; {sent} records sent, {handled} handled: {acked} \
+            "{blocks} blocks, {claims} signed claims, {opened} channels; {sent} records sent, {handled} handled: {acked} \
              acked, {refused} refused, {not_delivered} not delivered, {unknown} unknown of which \
              {unknown_handled} were handled, {died} whose sender died first"
         )?;

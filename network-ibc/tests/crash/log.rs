@@ -22,7 +22,7 @@ impl Log {
     }
 }
 
-/// Writes down the blocks that the ledger makes, and other events for whoever looks for a mistake.
+/// Writes down the blocks that the ledger makes and what a solo machine signs, and other events for whoever looks for a mistake.
 pub(crate) struct Blocks(pub(crate) Log);
 
 impl Subscriber for Blocks {
@@ -44,6 +44,7 @@ impl Subscriber for Blocks {
         let Fields { height, time, hash, text } = fields;
         match event.metadata().target() {
             "network_ibc::ledger" => self.0.line(format_args!("block {height} {time} {hash}")),
+            "network_ibc::host::face" => self.0.line(format_args!("signed{text}")),
             target => self.0.line(format_args!("# {target}{text}")),
         }
     }

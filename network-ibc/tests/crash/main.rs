@@ -3,6 +3,7 @@
 //! The children write down all that they do, and what came out is checked over the whole history:
 //!
 //! - no height has two headers, and heights and times only grow;
+//! - of a solo machine, no sequence has two claims with one diversifier;
 //! - a record with an ack was handled, once, as it was sent, and in its order if it has one;
 //! - no record was handled twice, on channels of any kind;
 //! - what counts as delivered was handled, and what counts as not delivered was not;

@@ -8,6 +8,7 @@ mod preflight;
 mod relay;
 mod rpc;
 mod submit;
+mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -54,14 +54,14 @@ pub async fn preflight(config: &ChainConfig) -> Report {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp::ZERO.saturating_add(now);
     let mut findings = vec![
-        judge::node(&status, &config.url, began.elapsed()),
-        must(Check::Chain, must::be_meant(&config.url, &status, config.id.as_deref())),
-        must(Check::Sync, must::be_there(&config.url, &status)),
+        judge::node(&status, rpc.http().url(), began.elapsed()),
+        must(Check::Chain, must::be_meant(rpc.http().url(), &status, config.id.as_deref())),
+        must(Check::Sync, must::be_there(rpc.http().url(), &status)),
         judge::clock(now, status.time),
     ];
     // Boxed: the futures hold what the node answers.
     let (made_of, clients, history, index, accounts, payer, limits) = join!(
-        made_of(&rpc, config, &status.chain).boxed(),
+        made_of(&rpc, &status.chain).boxed(),
         clients(&rpc, &status.chain).boxed(),
         history(&rpc, &status).boxed(),
         rpc.tx(&[0; 32]).boxed(),
@@ -86,8 +86,8 @@ fn must(check: Check, judged: Result<String, ChainError>) -> Finding {
     }
 }
 
-async fn made_of(rpc: &Rpc, config: &ChainConfig, chain: &str) -> Vec<Finding> {
-    match must::serve(&config.url, rpc.versions().await) {
+async fn made_of(rpc: &Rpc, chain: &str) -> Vec<Finding> {
+    match must::serve(rpc.http().url(), rpc.versions().await) {
         Ok(versions) => {
             let served = judge::services(&versions);
             let version = match must::be_new_enough(chain, &versions) {

@@ -259,6 +259,8 @@ fn double_signing_freezes() {
         empty.data.clear();
         let mut same = one.clone();
         same.timestamp = 21;
+        // Two headers at one sequence are no evidence either.
+        MerklePath::decode(HEADER_PATH).unwrap_err();
         let before = pair.store.clone();
         for bad in [
             evidence(&one, &one, 7),
