@@ -43,7 +43,7 @@ pub use address::{Channel, IbcEndpoint, Order, Remote, Version};
 #[cfg(feature = "chain")]
 pub use chain::{
     ChainConfig, ChainError, ChainKey, ChainKeyError, GasPrice, RpcError, RpcSettings, TxError,
-    TxSettings,
+    TxSettings, preflight,
 };
 #[cfg(feature = "host")]
 pub use client::{ClientError, SoloKey};

@@ -42,6 +42,10 @@ pub(super) struct SyncInfo {
     pub(super) latest_block_height: u64,
     #[serde(deserialize_with = "number")]
     pub(super) earliest_block_height: u64,
+    #[serde(default)]
+    pub(super) latest_block_time: String,
+    #[serde(default)]
+    pub(super) earliest_block_time: String,
     pub(super) catching_up: bool,
 }
 
@@ -255,7 +259,7 @@ pub(super) struct ConsensusParams {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct BlockParams {
-    /// How many bytes it may have.
+    /// How many bytes it may have; -1 is as many as CometBFT takes.
     #[serde(deserialize_with = "number")]
     pub(super) max_bytes: i64,
     /// How much gas it may use; -1 is without bound.

@@ -6,14 +6,11 @@ use super::{
     RpcError,
     events::ChainEvents,
     key::ChainKey,
-    query::Versions,
+    preflight::must,
     rpc::{Rpc, RpcSettings},
     submit::{Submitter, TxSettings},
 };
 use crate::{height::Height, ledger, ledger::Trust};
-
-/// What a host is to chains: a client of this kind.
-const KIND: &str = "07-tendermint";
 
 /// How a chain is reached, and who pays there.
 ///
@@ -154,32 +151,17 @@ impl Chain {
     pub(crate) async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
         let rpc = Rpc::new(&config.url, &config.rpc)?;
         let status = rpc.status().await?;
-        let (url, id) = (rpc.http().url().to_owned(), status.chain);
-        if let Some(wanted) = config.id.filter(|wanted| *wanted != id) {
-            return Err(ChainError::Other { url, found: id, wanted });
-        }
-        if status.catching_up {
-            return Err(ChainError::Behind { url, chain: id });
-        }
-        let versions = match rpc.versions().await {
-            // SDK, `baseapp/abci.go`, `handleQueryGRPC`: there is no such service.
-            Err(RpcError::Query { code: 6, log, .. }) if log.contains("unknown query path") => {
-                return Err(ChainError::NoServices { url });
-            }
-            versions => versions?,
-        };
+        let url = rpc.http().url();
+        must::be_meant(url, &status, config.id.as_deref())?;
+        must::be_there(url, &status)?;
+        let versions = must::serve(url, rpc.versions().await)?;
+        let id = status.chain;
         tracing::debug!(chain = id, ?versions, "connected");
-        if let Some(version) = too_old(&versions) {
-            return Err(ChainError::TooOld { chain: id, version });
-        }
-        if !rpc.allowed_clients().await?.iter().any(|kind| kind == KIND || kind == "*") {
-            return Err(ChainError::NoHosts { chain: id });
-        }
+        must::be_new_enough(&id, &versions)?;
+        must::take_hosts(&id, &rpc.allowed_clients().await?)?;
         let unbonding = rpc.unbonding_time().await?;
         let signer = config.key.address();
-        if rpc.account(&signer).await?.is_none() {
-            return Err(ChainError::NoAccount { chain: id, address: signer });
-        }
+        must::know(&id, &signer, rpc.account(&signer).await?)?;
         Ok(Self {
             submitter: Submitter::spawn(rpc.clone(), &id, config.key, config.tx),
             rpc,
@@ -205,44 +187,14 @@ impl Chain {
     /// validators can be held to what they signed.
     pub(crate) fn trust(&self) -> Trust {
         Trust {
-            trusting_period: self.unbonding * 2 / 3,
+            trusting_period: trusting_period(self.unbonding),
             unbonding_period: self.unbonding,
             ..Trust::default()
         }
     }
 }
 
-/// The version of ibc-go, if it is one that checks a host's client of the chain: up to v7.7 and
-/// from v8.0 to v8.4. What says nothing of itself is tried.
-fn too_old(versions: &Versions) -> Option<String> {
-    let version = versions.ibc.as_ref()?;
-    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse::<u32>());
-    let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
-    let old = major < 7 || (major == 7 && minor < 8) || (major == 8 && minor < 5);
-    old.then(|| version.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_that_check_a_client_of_themselves_are_known() {
-        let old = |version: Option<&str>| {
-            too_old(&Versions {
-                app: String::new(),
-                app_version: String::new(),
-                sdk: String::new(),
-                ibc: version.map(str::to_owned),
-            })
-            .is_some()
-        };
-        for version in ["v4.6.0", "v6.3.1", "v7.0.0", "v7.7.0", "v8.0.0", "v8.4.0", "v8.4.0-rc.1"] {
-            assert!(old(Some(version)), "{version}");
-        }
-        for version in ["v7.8.0", "v7.10.0", "v8.5.0", "v8.8.0", "v9.0.0", "v10.7.0", "v11.2.0"] {
-            assert!(!old(Some(version)), "{version}");
-        }
-        assert!(!old(None) && !old(Some("(devel)")));
-    }
+/// For how long a chain is trusted with that unbonding time.
+pub(super) fn trusting_period(unbonding: Duration) -> Duration {
+    unbonding * 2 / 3
 }

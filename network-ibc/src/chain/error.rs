@@ -108,6 +108,12 @@ impl RpcError {
         }
     }
 
+    /// Whether the node says that it has no such service (SDK, `baseapp/abci.go`,
+    /// `handleQueryGRPC`).
+    pub(super) fn no_service(&self) -> bool {
+        matches!(self, Self::Query { code: 6, log, .. } if log.contains("unknown query path"))
+    }
+
     /// What the node says, if it is the one that says no.
     pub(super) fn message(&self) -> Option<&str> {
         match self {

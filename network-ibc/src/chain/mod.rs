@@ -2,7 +2,8 @@
 //!
 //! | to | is |
 //! |---|---|
-//! | find out whether a host can relay to a chain at all | [`connect::Chain`] |
+//! | find out whether a host can relay to a chain | [`preflight()`] |
+//! | reach a chain, if a host can relay to it at all | [`connect::Chain`] |
 //! | ask a node, with proofs and headers | [`rpc::Rpc`] |
 //! | learn what happens on the chain | [`events::ChainEvents`] |
 //! | have messages executed, from an account | [`submit::Submitter`] |
@@ -23,6 +24,7 @@ mod key;
 #[cfg(test)]
 #[cfg(unix)]
 mod on_a_chain;
+pub mod preflight;
 mod query;
 mod rpc;
 mod search;
@@ -38,6 +40,7 @@ pub use error::RpcError;
 pub(crate) use event::{IbcEvent, Step};
 pub(crate) use events::Heard;
 pub use key::{ChainKey, ChainKeyError};
+pub use preflight::preflight;
 pub use rpc::RpcSettings;
 pub(crate) use submit::Fate;
 pub use submit::{TxError, TxSettings};

@@ -21,6 +21,7 @@ use ibc_proto::{
         tx::v1beta1::{SimulateRequest, SimulateResponse},
     },
     google::protobuf::Any,
+    ibc::applications::interchain_accounts::host::v1 as ica_host,
     ibc::core::{
         channel::v1::{
             QueryChannelRequest, QueryChannelResponse, QueryNextSequenceReceiveRequest,
@@ -174,6 +175,30 @@ impl Rpc {
         let (answer, _) =
             self.ask::<QueryClientParamsResponse>(PATH, &QueryClientParamsRequest {}, None).await?;
         Ok(answer.params.map(|params| params.allowed_clients).unwrap_or_default())
+    }
+
+    /// What the chain lets interchain accounts do; `None` if it has no such module.
+    pub(super) async fn ica_host(&self) -> Result<Option<ica_host::Params>, RpcError> {
+        const PATH: &str = "/ibc.applications.interchain_accounts.host.v1.Query/Params";
+        let asked = self
+            .ask::<ica_host::QueryParamsResponse>(PATH, &ica_host::QueryParamsRequest {}, None)
+            .await;
+        match asked {
+            Ok((answer, _)) => Ok(Some(answer.params.unwrap_or_default())),
+            Err(error) if error.no_service() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The least price of gas that the node takes, such as `0.025uatom,0.1ibc/AB12`; empty is
+    /// nothing. `None` if the node does not say it.
+    pub(super) async fn least_price(&self) -> Result<Option<String>, RpcError> {
+        const PATH: &str = "/cosmos.base.node.v1beta1.Service/Config";
+        match self.ask::<NodeConfig>(PATH, &(), None).await {
+            Ok((answer, _)) => Ok(Some(answer.minimum_gas_price)),
+            Err(error) if error.no_service() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The state of a client on the chain.
@@ -390,6 +415,14 @@ impl Rpc {
         }
         Err(self.unexpected("abci_query", "there are more than 100,000 of them"))
     }
+}
+
+/// The part of a node's configuration (SDK, `cosmos.base.node.v1beta1.ConfigResponse`) that matters
+/// here.
+#[derive(Clone, PartialEq, Message)]
+struct NodeConfig {
+    #[prost(string, tag = "1")]
+    minimum_gas_price: String,
 }
 
 /// An account with more to it, whose first part is the base account: a vesting one, for example,

@@ -23,6 +23,7 @@ use super::{
     error::excerpt,
     http::Http,
 };
+use crate::height::Timestamp;
 
 /// How a node is talked to.
 #[derive(Clone, Debug)]
@@ -50,8 +51,12 @@ pub(crate) struct Status {
     pub(crate) version: String,
     /// The height of the last block.
     pub(crate) height: u64,
+    /// The time of the last block; zero if the node does not say it.
+    pub(crate) time: Timestamp,
     /// The height of the first block that the node still has.
     pub(crate) earliest: u64,
+    /// The time of that block; zero if the node does not say it.
+    pub(crate) earliest_time: Timestamp,
     /// Whether the node is still behind the chain.
     pub(crate) catching_up: bool,
 }
@@ -104,7 +109,9 @@ impl Rpc {
             chain: raw.node_info.network,
             version: raw.node_info.version,
             height: raw.sync_info.latest_block_height,
+            time: time(&raw.sync_info.latest_block_time),
             earliest: raw.sync_info.earliest_block_height,
+            earliest_time: time(&raw.sync_info.earliest_block_time),
             catching_up: raw.sync_info.catching_up,
         })
     }
@@ -327,6 +334,13 @@ impl Rpc {
         let (url, reason) = (self.http.url().to_owned(), excerpt(reason));
         RpcError::Unexpected { url, method, reason }
     }
+}
+
+/// A time, as Go writes it (RFC 3339).
+fn time(text: &str) -> Timestamp {
+    let read = tendermint::Time::parse_from_rfc3339(text).ok();
+    let nanos = read.map(|time| time.unix_timestamp_nanos());
+    Timestamp::from_nanos(nanos.and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0))
 }
 
 /// The hash that a transaction is known by.

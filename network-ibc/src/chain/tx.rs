@@ -1,5 +1,7 @@
 //! Transactions: messages, signed by one account (Cosmos SDK, `SIGN_MODE_DIRECT`).
 
+use std::fmt;
+
 use ibc_proto::{
     cosmos::{
         base::v1beta1::Coin,
@@ -22,6 +24,9 @@ use super::key::ChainKey;
 /// made it.
 pub(super) const OVERHEAD: usize = 1_024;
 
+/// How many places after its point a price has at most.
+const PLACES: usize = 9;
+
 /// What a chain asks for its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GasPrice {
@@ -41,19 +46,26 @@ impl GasPrice {
     /// A price, such as `0.025uatom`, with up to nine places after the point.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (amount, denom) = text.split_at(split);
-        let (whole, places) = amount.split_once('.').unwrap_or((amount, "0"));
-        // What the SDK takes for a coin.
-        let known = |c: char| c.is_ascii_alphanumeric() || "/:._-".contains(c);
-        let named = (3..=128).contains(&denom.len()) && denom.chars().all(known);
-        if !named || !denom.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        let (whole, places, denom) = parts(text)?;
+        if places.len() > PLACES {
             return None;
         }
-        if places.is_empty() || places.len() > 9 || places.contains('.') {
-            return None;
+        Self::of(whole, places, denom)
+    }
+
+    /// A price with any number of places, rounded up: whoever pays that pays enough.
+    pub(super) fn at_least(text: &str) -> Option<Self> {
+        let (whole, places, denom) = parts(text)?;
+        let (places, rest) = places.split_at_checked(PLACES).unwrap_or((places, ""));
+        let mut price = Self::of(whole, places, denom)?;
+        if rest.bytes().any(|digit| digit != b'0') {
+            price.per_billion = price.per_billion.checked_add(1)?;
         }
-        let places: u64 = format!("{places:0<9}").parse().ok()?;
+        Some(price)
+    }
+
+    fn of(whole: &str, places: &str, denom: &str) -> Option<Self> {
+        let places: u64 = format!("{places:0<PLACES$}").parse().ok()?;
         let whole: u64 = whole.parse().ok()?;
         let per_billion = whole.checked_mul(1_000_000_000)?.checked_add(places)?;
         Some(Self { denom: denom.to_owned(), per_billion })
@@ -68,6 +80,30 @@ impl GasPrice {
             amount => vec![Coin { denom: self.denom.clone(), amount: amount.to_string() }],
         }
     }
+}
+
+/// As it is parsed.
+impl fmt::Display for GasPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, places) = (self.per_billion / 1_000_000_000, self.per_billion % 1_000_000_000);
+        write!(f, "{whole}")?;
+        if places > 0 {
+            write!(f, ".{}", format!("{places:0>PLACES$}").trim_end_matches('0'))?;
+        }
+        f.write_str(&self.denom)
+    }
+}
+
+/// A price's amount, before and after the point, and its coin.
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (amount, denom) = text.split_at(split);
+    let (whole, places) = amount.split_once('.').unwrap_or((amount, "0"));
+    // What the SDK takes for a coin.
+    let known = |c: char| c.is_ascii_alphanumeric() || "/:._-".contains(c);
+    let named = (3..=128).contains(&denom.len()) && denom.chars().all(known);
+    let named = named && denom.starts_with(|c: char| c.is_ascii_alphabetic());
+    (named && !places.is_empty() && !places.contains('.')).then_some((whole, places, denom))
 }
 
 /// What a transaction says of who makes it, and of what it may cost.
@@ -178,6 +214,13 @@ mod tests {
         ] {
             assert_eq!(price(none), None, "{none}");
         }
+        for text in ["0.025uatom", "1stake", "0.000000001a/b", "12.5ibc/AB12"] {
+            assert_eq!(GasPrice::parse(text).unwrap().to_string(), text);
+        }
+        let at_least = |text| GasPrice::at_least(text).map(|price| price.to_string());
+        assert_eq!(at_least("0.025000000000000000uatom").as_deref(), Some("0.025uatom"));
+        assert_eq!(at_least("0.025000000100000000uatom").as_deref(), Some("0.025000001uatom"));
+        assert_eq!(at_least("much"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod clients;
 mod connect;
 mod events;
 mod middle;
+mod preflight;
 mod rpc;
 mod submit;
 mod tls;
