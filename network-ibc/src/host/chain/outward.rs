@@ -6,6 +6,7 @@ use tokio::{sync::mpsc, time};
 use super::{FIRST, LONGEST, Relayer, late::Late};
 use crate::{
     chain::{Fate, TxError},
+    client::SOLO_MACHINE,
     engine::Message,
     host::{
         inbox::Command,
@@ -69,7 +70,7 @@ impl Relayer {
             }
             let outcome = self.outcome(message, fates.next()?, late)?;
             // Nothing that follows can be believed without it.
-            again |= outcome.code() == Code::Again;
+            again |= outcome.code() == Code::Again && matches!(message, Message::UpdateClient(_));
             outcomes.push(outcome);
         }
         if again {
@@ -79,12 +80,13 @@ impl Relayer {
             time::sleep(LONGEST).await;
         }
         // A solo machine has to know after each batch which signature is next.
-        let known = if again || self.theirs.as_str().starts_with("06-") {
-            Some(self.known_there().await.ok()?)
-        } else {
-            None
-        };
+        let known =
+            if again || self.is_solo() { Some(self.known_there().await.ok()?) } else { None };
         Some(Outcomes { outcomes, known })
+    }
+
+    fn is_solo(&self) -> bool {
+        self.theirs.as_str().starts_with(SOLO_MACHINE)
     }
 
     fn outcome(
@@ -121,6 +123,8 @@ impl Relayer {
             }
             Message::ChannelCloseConfirm(_) if log.contains("CLOSED") => Code::Done,
             Message::UpdateClient(_) => Code::Again,
+            // Of a solo machine, each signature has to follow on the last one that was taken.
+            _ if self.is_solo() && log.contains("signature verification failed") => Code::Again,
             Message::RecvPacket(receive) => {
                 self.not_received(receive.packet.clone()?, &log, late);
                 Code::Unreceived
