@@ -66,17 +66,30 @@ async fn send(host: &Host, channel: &ChannelId, from: u32, to: u32) {
     host.with_module(&numbers(), send).await.unwrap();
 }
 
-fn open(folder: &std::path::Path) -> Host {
-    let builder = Host::builder("host").module("numbers", Numbers).unwrap();
+fn open(folder: &std::path::Path, solo: bool) -> Host {
+    let mut builder = Host::builder("host").module("numbers", Numbers).unwrap();
+    if solo {
+        builder = builder.solo_machine(crate::SoloKey::ed25519(&[7; 32]).unwrap());
+    }
     builder.open(folder, LedgerKey::from_seed(&[3; 32]).unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
+    ends_again_and_again(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_solo_machine_that_ends_again_and_again_loses_and_repeats_nothing() {
+    ends_again_and_again(true).await;
+}
+
+async fn ends_again_and_again(solo: bool) {
     let there = There::start();
     let folder = tempfile::tempdir().unwrap();
-    let mut host = open(folder.path());
+    let mut host = open(folder.path(), solo);
     let hop = host.connect_chain(there.config()).await.unwrap();
     let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
     let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap().channel;
@@ -87,7 +100,7 @@ async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
         // Somewhere in the middle of it.
         time::sleep(Duration::from_millis(u64::from(round) * 60)).await;
         host.end().await;
-        host = open(folder.path());
+        host = open(folder.path(), solo);
         assert_eq!(host.connect_chain(there.config()).await.unwrap(), hop);
     }
     let all = usize::try_from(ROUNDS * EACH).unwrap();
