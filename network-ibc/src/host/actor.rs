@@ -774,6 +774,11 @@ impl Actor {
         });
         let Ok(Some(hop)) = moved else { return };
         let Some(chain) = self.hops.chain(&hop) else { return };
+        // Chains with validators have no such message.
+        #[cfg(feature = "chain")]
+        if self.ledger.private(&key::theirs(&chain)).is_some() {
+            return;
+        }
         // Not stored: what is forgotten by a restart is said with what follows.
         self.peer(&chain).push_new(Kind::settled(port, id));
     }
