@@ -32,6 +32,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+const untilStdinEnds = "until-stdin-ends"
+
 func main() {
 	app := simapp.NewSimApp(log.NewNopLogger(), dbm.NewMemDB(), nil, true,
 		simtestutil.NewAppOptionsWithFlagHome(os.TempDir()))
@@ -52,7 +54,16 @@ func main() {
 
 func startCommand(context client.Context) *cobra.Command {
 	start := server.StartCmd(newApp, simapp.DefaultNodeHome)
+	start.Flags().Bool(untilStdinEnds, false, "End when the standard input does, with whoever started this")
 	start.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if wanted, err := cmd.Flags().GetBool(untilStdinEnds); err != nil {
+			return err
+		} else if wanted {
+			go func() {
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				os.Exit(1)
+			}()
+		}
 		context, err := client.ReadPersistentCommandFlags(context.WithCmdContext(cmd.Context()), cmd.Flags())
 		if err != nil {
 			return err

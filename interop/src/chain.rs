@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use crate::{
@@ -127,7 +127,21 @@ impl Chain {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<(), Error> {
-        self.signal(Signal::STOP)
+        let pid = self.signal(Signal::STOP)?;
+        // Its threads stop a little later than they are told to.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let until = Instant::now() + END;
+        loop {
+            match waitid(WaitId::Pid(pid), options) {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) if Instant::now() < until => sleep(Duration::from_millis(1)),
+                Ok(None) => {
+                    let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                    return Err(Error::io("pause simd")(late));
+                }
+                Err(errno) => return Err(Error::io("pause simd")(errno.into())),
+            }
+        }
     }
 
     /// Lets it go on.
@@ -135,7 +149,7 @@ impl Chain {
     /// # Errors
     /// It does not run.
     pub fn resume(&self) -> Result<(), Error> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT).map(drop)
     }
 
     /// Asks the process to end, and waits until it has.
@@ -167,10 +181,10 @@ impl Chain {
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(Error::io("open the log of simd"))?;
         let process = Command::new(&self.simd)
-            .arg("start")
-            .arg("--home")
+            .args(["start", "--until-stdin-ends", "--home"])
             .arg(self.home.path())
-            .stdin(Stdio::null())
+            // It ends with this process, however that ends.
+            .stdin(Stdio::piped())
             .stdout(log.0)
             .stderr(log.1)
             .spawn()
@@ -209,13 +223,14 @@ impl Chain {
         self.home.path().join("simd.log")
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Error> {
+    fn signal(&self, signal: Signal) -> Result<Pid, Error> {
         let Some(process) = &self.process else {
             let ended = std::io::Error::other("it was stopped");
             return Err(Error::io("signal simd")(ended));
         };
-        kill_process(Pid::from_child(process), signal)
-            .map_err(|errno| Error::io("signal simd")(errno.into()))
+        let pid = Pid::from_child(process);
+        let signalled = kill_process(pid, signal);
+        signalled.map(|()| pid).map_err(|errno| Error::io("signal simd")(errno.into()))
     }
 }
 
@@ -284,6 +299,19 @@ mod tests {
         for pid in [pid, again] {
             let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
             assert!(rustix::process::test_kill_process(pid).is_err(), "simd still runs");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs Go and builds an ibc-go chain"]
+    fn it_ends_with_the_program_that_started_it_on_a_chain() {
+        let mut chain = Chain::start(Settings::default()).unwrap();
+        // As the system does with what a program held that was killed.
+        drop(chain.process.as_mut().unwrap().stdin.take());
+        let until = Instant::now() + WHY;
+        while chain.process.as_mut().unwrap().try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it outlives the program");
+            sleep(Duration::from_millis(10));
         }
     }
 }

@@ -184,6 +184,29 @@ pub(super) struct Found {
     pub(super) total_count: u64,
 }
 
+#[derive(Deserialize)]
+pub(super) struct FoundBlocks {
+    #[serde(deserialize_with = "list")]
+    pub(super) blocks: Vec<FoundBlock>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FoundBlock {
+    pub(super) block: HeaderOnly,
+}
+
+/// Something with a header, of which the height is all that matters.
+#[derive(Deserialize)]
+pub(super) struct HeaderOnly {
+    pub(super) header: HeightOnly,
+}
+
+#[derive(Deserialize)]
+pub(super) struct HeightOnly {
+    #[serde(deserialize_with = "number")]
+    pub(super) height: u64,
+}
+
 /// What the transactions of a block did, and the block itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -248,18 +271,7 @@ pub(super) struct Announced {
 
 #[derive(Deserialize)]
 pub(super) struct AnnouncedData {
-    pub(super) value: AnnouncedValue,
-}
-
-#[derive(Deserialize)]
-pub(super) struct AnnouncedValue {
-    pub(super) header: AnnouncedHeader,
-}
-
-#[derive(Deserialize)]
-pub(super) struct AnnouncedHeader {
-    #[serde(deserialize_with = "number")]
-    pub(super) height: u64,
+    pub(super) value: HeaderOnly,
 }
 
 /// A number, which may be written as text and may be missing.

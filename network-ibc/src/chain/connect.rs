@@ -1,6 +1,6 @@
 //! Whether a host can relay to a chain, found out before anything is begun.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
     RpcError,
@@ -16,7 +16,9 @@ use crate::{height::Height, ledger, ledger::Trust};
 const KIND: &str = "07-tendermint";
 
 /// How a chain is reached, and who pays there.
-#[derive(Clone, Debug)]
+///
+/// Printed it shows neither the key nor the URL, which may hold a key to the node.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ChainConfig {
     /// The URL of a node's RPC, such as `https://rpc.example.org:443`.
@@ -61,6 +63,15 @@ impl ChainConfig {
     }
 }
 
+impl fmt::Debug for ChainConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, key, rpc, tx, .. } = self;
+        let mut debug = f.debug_struct("ChainConfig");
+        debug.field("id", id).field("key", key).field("rpc", rpc).field("tx", tx);
+        debug.finish_non_exhaustive()
+    }
+}
+
 /// Why a host cannot relay to a chain.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,7 +82,7 @@ pub enum ChainError {
     /// It is another chain.
     #[error("the chain at {url} is {found}, not {wanted}: ask another node")]
     Other {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// The chain that was found.
         found: String,
@@ -81,7 +92,7 @@ pub enum ChainError {
     /// The node has not come to the end of the chain.
     #[error("the node at {url} is still behind {chain}: wait, or ask another one")]
     Behind {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// The chain.
         chain: String,
@@ -92,7 +103,7 @@ pub enum ChainError {
          app.toml, or ask another node"
     )]
     NoServices {
-        /// The node's URL.
+        /// The node.
         url: String,
     },
     /// The chain wants proofs that a host does not make.
@@ -143,7 +154,7 @@ impl Chain {
     pub(crate) async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
         let rpc = Rpc::new(&config.url, &config.rpc)?;
         let status = rpc.status().await?;
-        let (url, id) = (config.url, status.chain);
+        let (url, id) = (rpc.http().url().to_owned(), status.chain);
         if let Some(wanted) = config.id.filter(|wanted| *wanted != id) {
             return Err(ChainError::Other { url, found: id, wanted });
         }

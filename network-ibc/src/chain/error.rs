@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 /// Why the RPC of a chain's node did not answer as it should.
+///
+/// A node is named by its URL without the path, which may be a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RpcError {
@@ -13,10 +15,8 @@ pub enum RpcError {
         url: String,
     },
     /// The system has no certificates to trust.
-    #[error("no TLS can be had for {url}: see that the system has certificate authorities")]
+    #[error("no TLS can be had: see that the system has certificate authorities")]
     Tls {
-        /// The node's URL.
-        url: String,
         /// Why.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
@@ -24,7 +24,7 @@ pub enum RpcError {
     /// There is no connection to the node, or it broke.
     #[error("{url} cannot be reached: see that the node runs and the URL is right")]
     Unreachable {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// Why.
         #[source]
@@ -33,7 +33,7 @@ pub enum RpcError {
     /// The node did not answer in time.
     #[error("{url} did not answer `{method}` in {} s", after.as_secs_f32())]
     Timeout {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         method: &'static str,
@@ -43,7 +43,7 @@ pub enum RpcError {
     /// The answer is not one of an RPC.
     #[error("{url} answers `{method}` with HTTP status {status}: is it a CometBFT RPC?")]
     Status {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         method: &'static str,
@@ -53,7 +53,7 @@ pub enum RpcError {
     /// The answer has too many bytes.
     #[error("{url} answers `{method}` with more than {limit} bytes: raise the limit of answers")]
     TooLarge {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         method: &'static str,
@@ -63,7 +63,7 @@ pub enum RpcError {
     /// The node says that it cannot.
     #[error("{url} cannot answer `{method}`: {message} (code {code})")]
     Node {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         method: &'static str,
@@ -75,7 +75,7 @@ pub enum RpcError {
     /// The chain refuses a query.
     #[error("the chain at {url} refuses the query {path}: {log} (code {code} of {codespace})")]
     Query {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         path: String,
@@ -89,7 +89,7 @@ pub enum RpcError {
     /// The answer is not to what was asked, or makes no sense.
     #[error("{url} answers `{method}` with something else: {reason}")]
     Unexpected {
-        /// The node's URL.
+        /// The node.
         url: String,
         /// What was asked.
         method: &'static str,

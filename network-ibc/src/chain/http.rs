@@ -29,7 +29,8 @@ pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     connector: HttpsConnector<HttpConnector>,
     uri: Uri,
-    url: Arc<str>,
+    /// Without its path, which may hold a key to the service.
+    shown: Arc<str>,
     timeout: Duration,
     limit: usize,
 }
@@ -38,7 +39,7 @@ impl Http {
     /// TLS trusts whom the system trusts.
     pub(super) fn new(url: &str, timeout: Duration, limit: usize) -> Result<Self, RpcError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = |error| RpcError::Tls { url: url.to_owned(), source: Arc::new(error) };
+        let tls = |error| RpcError::Tls { source: Arc::new(error) };
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(tls)?;
@@ -58,12 +59,15 @@ impl Http {
     ) -> Result<Self, RpcError> {
         let none = || RpcError::Url { url: super::error::excerpt(url) };
         let uri: Uri = url.parse().map_err(|_| none())?;
-        if !matches!(uri.scheme_str(), Some("http" | "https"))
-            || uri.host().is_none_or(str::is_empty)
-            || uri.query().is_some()
-        {
+        let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.authority())
+        else {
+            return Err(none());
+        };
+        // A name and a password would be sent nowhere.
+        if host.host().is_empty() || host.as_str().contains('@') || uri.query().is_some() {
             return Err(none());
         }
+        let shown = format!("{scheme}://{host}").into();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -78,11 +82,12 @@ impl Http {
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
             .build(connector.clone());
-        Ok(Self { client, connector, uri, url: url.into(), timeout, limit })
+        Ok(Self { client, connector, uri, shown, timeout, limit })
     }
 
+    /// The URL, as it may be shown to anybody.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.shown
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -110,15 +115,15 @@ impl Http {
             let (head, body) = response.into_parts();
             let body = Limited::new(body, self.limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    RpcError::TooLarge { url: self.url.to_string(), method, limit: self.limit }
+                    RpcError::TooLarge { url: self.shown.to_string(), method, limit: self.limit }
                 } else {
-                    RpcError::Unreachable { url: self.url.to_string(), source: error.into() }
+                    RpcError::Unreachable { url: self.shown.to_string(), source: error.into() }
                 }
             })?;
             Ok((head.status, body.to_bytes()))
         };
         tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(|_| {
-            Err(RpcError::Timeout { url: self.url.to_string(), method, after: self.timeout })
+            Err(RpcError::Timeout { url: self.shown.to_string(), method, after: self.timeout })
         })
     }
 
@@ -128,17 +133,19 @@ impl Http {
         const METHOD: &str = "connect";
         let connecting = TowerToHyperService::new(self.connector.clone()).call(self.uri.clone());
         let stream = tokio::time::timeout(self.timeout, connecting).await.map_err(|_| {
-            RpcError::Timeout { url: self.url.to_string(), method: METHOD, after: self.timeout }
+            RpcError::Timeout { url: self.shown.to_string(), method: METHOD, after: self.timeout }
         })?;
         let stream = stream.map_err(|source| RpcError::Unreachable {
-            url: self.url.to_string(),
+            url: self.shown.to_string(),
             source: source.into(),
         })?;
-        let rest = self.url.strip_prefix("http").unwrap_or(&self.url).trim_end_matches('/');
-        Ok((TokioIo::new(stream), format!("ws{rest}/{path}")))
+        // `ws` for `http`, and `wss` for `https`.
+        let rest = self.shown.strip_prefix("http").unwrap_or(&self.shown);
+        let above = self.uri.path().trim_end_matches('/');
+        Ok((TokioIo::new(stream), format!("ws{rest}{above}/{path}")))
     }
 
     fn unreachable(&self, error: impl std::error::Error + Send + Sync + 'static) -> RpcError {
-        RpcError::Unreachable { url: self.url.to_string(), source: Arc::new(error) }
+        RpcError::Unreachable { url: self.shown.to_string(), source: Arc::new(error) }
     }
 }

@@ -21,6 +21,7 @@ mod heights;
 mod http;
 mod key;
 #[cfg(test)]
+#[cfg(unix)]
 mod on_a_chain;
 mod query;
 mod rpc;

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 use super::{
     RpcError,
     answer::{
-        AppInfo, Checked, ConsensusParams, Envelope, Found, Included, NodeError, RawBlock,
-        RawCommit, RawParams, RawQuery, RawResults, RawStatus, RawValidators, Response, TxResult,
+        AppInfo, Checked, ConsensusParams, Envelope, Found, FoundBlocks, Included, NodeError,
+        RawBlock, RawCommit, RawParams, RawQuery, RawResults, RawStatus, RawValidators, Response,
+        TxResult,
     },
     error::excerpt,
     http::Http,
@@ -114,7 +115,10 @@ impl Rpc {
     }
 
     pub(super) async fn consensus_params(&self) -> Result<ConsensusParams, RpcError> {
-        let answer: RawParams = self.call("consensus_params", json!({})).await?;
+        // Of the last block: while it is executed, a node has none for the one that it asks itself
+        // for if no height is named.
+        let height = self.status().await?.height.to_string();
+        let answer: RawParams = self.call("consensus_params", json!({ "height": height })).await?;
         Ok(answer.consensus_params)
     }
 
@@ -242,6 +246,22 @@ impl Rpc {
             "order_by": "asc",
         });
         self.call("tx_search", params).await
+    }
+
+    /// The heights of blocks with an event that no transaction has told of, the oldest first.
+    pub(super) async fn block_search(
+        &self,
+        query: &str,
+        per_page: u64,
+    ) -> Result<Vec<u64>, RpcError> {
+        let params = json!({
+            "query": query,
+            "page": "1",
+            "per_page": per_page.to_string(),
+            "order_by": "asc",
+        });
+        let found: FoundBlocks = self.call("block_search", params).await?;
+        Ok(found.blocks.into_iter().map(|found| found.block.header.height).collect())
     }
 
     pub(super) async fn block_results(&self, height: u64) -> Result<RawResults, RpcError> {

@@ -1,4 +1,11 @@
-//! Finding what happened in blocks that cannot be listened to any more.
+//! Packets whose events were missed: what is in them is nowhere but in events.
+//!
+//! The chain's state tells which packets there are ([`Rpc::commitments`]), but holds their hashes
+//! alone. Of a node that keeps an index of transactions, the events are asked for one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use super::{RpcError, event::IbcEvent, rpc::Rpc};
 use crate::{
@@ -6,63 +13,86 @@ use crate::{
     identifier::{ChannelId, PortId},
 };
 
-/// How many transactions are looked at that have an event. More than one has if relayers race.
-const MOST: u64 = 10;
+/// How many transactions, or blocks, with one event are looked at. There should be one.
+const FOUND: u64 = 5;
 
 impl Rpc {
-    /// The packet that a channel of the chain has sent, if the node has an index of transactions and
-    /// still has that one.
-    pub(crate) async fn find_sent(
+    /// The packets with these sequences that a channel has sent, as far as the node's index goes.
+    pub(crate) async fn sent_packets(
         &self,
         port: &PortId,
         channel: &ChannelId,
-        sequence: u64,
-    ) -> Result<Option<Packet>, RpcError> {
-        let query = format!(
-            "send_packet.packet_src_port='{port}' AND send_packet.packet_src_channel='{channel}' \
-             AND send_packet.packet_sequence='{sequence}'"
-        );
-        let wanted = |packet: &Packet| {
-            packet.sequence == sequence
-                && packet.source_port == *port
-                && packet.source_channel == *channel
-        };
-        let mut found = self.find(&query).await?.into_iter().filter_map(|event| match event {
-            IbcEvent::Sent(packet) if wanted(&packet) => Some(packet),
+        sequences: &[u64],
+    ) -> Result<Vec<Packet>, RpcError> {
+        let read = |event| match event {
+            IbcEvent::Sent(packet) => (packet.source_port == *port
+                && packet.source_channel == *channel)
+                .then_some((packet.sequence, packet)),
             _ => None,
-        });
-        Ok(found.next())
+        };
+        self.find("send_packet", ("src", port, channel), sequences, read).await
     }
 
-    /// A packet that a channel of the chain has received and answered, and its acknowledgement.
-    pub(crate) async fn find_answered(
+    /// The packets with these sequences that a channel has received and answered, with the
+    /// answers.
+    pub(crate) async fn answered_packets(
         &self,
         port: &PortId,
         channel: &ChannelId,
-        sequence: u64,
-    ) -> Result<Option<(Packet, bytes::Bytes)>, RpcError> {
-        let query = format!(
-            "write_acknowledgement.packet_dst_port='{port}' AND \
-             write_acknowledgement.packet_dst_channel='{channel}' AND \
-             write_acknowledgement.packet_sequence='{sequence}'"
-        );
-        let wanted = |packet: &Packet| {
-            packet.sequence == sequence
-                && packet.destination_port == *port
-                && packet.destination_channel == *channel
+        sequences: &[u64],
+    ) -> Result<Vec<(Packet, Bytes)>, RpcError> {
+        let read = |event| match event {
+            IbcEvent::Answered { packet, acknowledgement } => (packet.destination_port == *port
+                && packet.destination_channel == *channel)
+                .then_some((packet.sequence, (packet, acknowledgement))),
+            _ => None,
         };
-        let mut found = self.find(&query).await?.into_iter().filter_map(|event| match event {
-            IbcEvent::Answered { packet, acknowledgement } if wanted(&packet) => {
-                Some((packet, acknowledgement))
+        self.find("write_acknowledgement", ("dst", port, channel), sequences, read).await
+    }
+
+    async fn find<T>(
+        &self,
+        kind: &str,
+        (side, port, channel): (&str, &PortId, &ChannelId),
+        sequences: &[u64],
+        read: impl Fn(IbcEvent) -> Option<(u64, T)>,
+    ) -> Result<Vec<T>, RpcError> {
+        // What is no identifier could end the text that it is quoted in.
+        if !port.is_ics24() || !channel.is_ics24() {
+            return Ok(Vec::new());
+        }
+        let mut wanted: BTreeSet<u64> = sequences.iter().copied().collect();
+        let mut found = BTreeMap::new();
+        while let Some(sequence) = wanted.first().copied() {
+            let query = format!(
+                "{kind}.packet_{side}_port='{port}' AND {kind}.packet_{side}_channel='{channel}' \
+                 AND {kind}.packet_sequence='{sequence}'"
+            );
+            // What was sent together is found together.
+            for event in self.events_with(&query).await? {
+                if let Some((sequence, value)) = read(event)
+                    && wanted.remove(&sequence)
+                {
+                    found.insert(sequence, value);
+                }
             }
-            _ => None,
-        });
-        Ok(found.next())
+            wanted.remove(&sequence);
+        }
+        Ok(found.into_values().collect())
     }
 
-    async fn find(&self, query: &str) -> Result<Vec<IbcEvent>, RpcError> {
-        let found = self.tx_search(query, 1, MOST).await?;
-        let done = found.txs.iter().map(|tx| &tx.tx_result).filter(|result| result.code == 0);
-        Ok(done.flat_map(|result| &result.events).filter_map(IbcEvent::read).collect())
+    /// All events of IBC of the transactions, or else of the blocks, with an event.
+    async fn events_with(&self, query: &str) -> Result<Vec<IbcEvent>, RpcError> {
+        let found = self.tx_search(query, 1, FOUND).await?;
+        let results = found.txs.iter().map(|tx| &tx.tx_result).filter(|result| result.code == 0);
+        let mut events: Vec<_> =
+            results.flat_map(|result| &result.events).filter_map(IbcEvent::read).collect();
+        if events.is_empty() {
+            // Some packets are sent by no transaction, but when a block begins or ends.
+            for height in self.block_search(query, FOUND).await? {
+                events.extend(IbcEvent::all_of(&self.block_results(height).await?));
+            }
+        }
+        Ok(events)
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     ChainKey, RpcError, TxError, TxSettings,
     rpc::{Rpc, RpcSettings},
+    socket::Socket,
     submit::Submitter,
 };
 use crate::height::Height;
@@ -121,14 +122,48 @@ impl Strange {
 #[test]
 fn what_is_no_url_of_an_rpc_is_refused() {
     let new = |url: &str| Rpc::new(url, &RpcSettings::default()).map(drop);
-    for url in
-        ["", "127.0.0.1:26657", "tcp://127.0.0.1:26657", "http://", "https://a/?b", "http:///a"]
-    {
+    for url in [
+        "",
+        "127.0.0.1:26657",
+        "tcp://127.0.0.1:26657",
+        "http://",
+        "https://a/?b",
+        "http:///a",
+        "https://name:password@a/",
+    ] {
         assert!(matches!(new(url), Err(RpcError::Url { .. })), "{url}");
     }
     for url in ["http://127.0.0.1:26657", "https://rpc.example.org:443/hub/", "http://[::1]:1"] {
         new(url).unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_path_of_a_url_is_shown_to_nobody() {
+    let rpc = Rpc::new("http://127.0.0.1:1/secret/", &RpcSettings::default()).unwrap();
+    let error = rpc.status().await.unwrap_err();
+    assert!(matches!(error, RpcError::Unreachable { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_socket_is_below_the_path_of_the_url() {
+    let (said, heard) = tokio::sync::oneshot::channel();
+    let said = std::sync::Mutex::new(Some(said));
+    let node = Strange::serving(move |mut stream| {
+        let said = said.lock().unwrap().take();
+        async move {
+            let mut request = vec![0; 4_096];
+            let _ = stream.read(&mut request).await;
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let _ = said.map(|said| said.send(text));
+        }
+    })
+    .await;
+    let url = format!("{}/hub/", node.rpc.http().url()).replace("http", "HTTP");
+    let rpc = Rpc::new(&url, &RpcSettings::default()).unwrap();
+    assert!(Socket::open(rpc.http()).await.is_err());
+    assert!(heard.await.unwrap().starts_with("GET /hub/websocket HTTP/1.1"));
 }
 
 #[tokio::test]

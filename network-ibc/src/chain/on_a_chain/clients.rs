@@ -1,10 +1,20 @@
 //! A host's client of a chain, and a chain's client of a host.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
-use ibc_proto::ibc::core::client::v1::{MsgCreateClient, MsgUpdateClient};
+use ibc_proto::ibc::{
+    core::client::v1::{MsgCreateClient, MsgUpdateClient},
+    lightclients::tendermint::v1::Header,
+};
 
-use super::*;
+use super::{
+    middle::{Middle, Verdict},
+    *,
+};
 use crate::{
     chain::submit::{Inclusion, Submitter, TxError, TxSettings},
     client::{Claim, ClientStore as _, Clients, memory::Memory},
@@ -94,6 +104,28 @@ async fn a_client_here_believes_the_chains_headers_and_proofs() {
     let proved = node.rpc.prove("nextClientSequence", Some(height)).await.unwrap();
     assert_eq!((proved.height, &proved.value[..]), (height + 1, &[0; 8][..]));
     client.update(&node, height + 1).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_header_tells_who_signed_it_and_who_was_to_sign_after_the_trusted_one() {
+    let node = Node::start();
+    let asked = Arc::new(Mutex::new(BTreeSet::new()));
+    let heights = asked.clone();
+    let middle = Middle::before(&node.rpc, move |method, asked| {
+        if method == "validators" {
+            heights.lock().unwrap().insert(asked["params"]["height"].as_str().unwrap().to_owned());
+        }
+        Verdict::Pass
+    })
+    .await;
+    node.reaches(9).await;
+    let header = middle.rpc.header(9, Height::new(0, 4)).await.unwrap();
+    // The chain has one validator for ever, so that is all that can be told apart.
+    assert_eq!(*asked.lock().unwrap(), BTreeSet::from(["5".to_owned(), "9".to_owned()]));
+    let header = Header::decode(&header.value[..]).unwrap();
+    assert_eq!(header.trusted_height, Some(Height::new(0, 4).into()));
+    assert!(header.validator_set.unwrap().proposer.is_some(), "ibc-go takes no set without one");
 }
 
 #[tokio::test]

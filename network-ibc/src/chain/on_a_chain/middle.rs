@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -129,6 +132,8 @@ pub(super) enum Mode {
 /// Connections to a node, byte by byte.
 pub(super) struct Wire {
     pub(super) address: SocketAddr,
+    /// How many connections were WebSockets.
+    pub(super) sockets: Arc<AtomicU32>,
     pub(super) mode: watch::Sender<Mode>,
     task: JoinHandle<()>,
 }
@@ -138,12 +143,19 @@ impl Wire {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, watched) = watch::channel(Mode::Carry);
+        let sockets = Arc::new(AtomicU32::new(0));
+        let counted = sockets.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
                 let mut mode = watched.clone();
                 mode.mark_unchanged();
+                let sockets = counted.clone();
                 tokio::spawn(async move {
+                    let mut start = [0; 14];
+                    if client.peek(&mut start).await.is_ok() && start == *b"GET /websocket" {
+                        sockets.fetch_add(1, Ordering::Relaxed);
+                    }
                     let Ok(mut node) = TcpStream::connect(node).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut client, &mut node) => return,
@@ -156,7 +168,7 @@ impl Wire {
                 });
             }
         });
-        Self { address, mode, task }
+        Self { address, sockets, mode, task }
     }
 }
 

@@ -7,6 +7,7 @@ mod middle;
 mod relay;
 mod rpc;
 mod submit;
+mod tls;
 
 use std::time::{Duration, Instant};
 

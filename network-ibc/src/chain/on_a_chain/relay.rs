@@ -438,6 +438,15 @@ async fn packets_go_to_the_chain_and_come_back_proved_on_both_sides() {
         path.acknowledge(echo, b"heard");
     }
 
+    // Who has heard nothing of it can find it again.
+    let found = rpc.sent_packets(&port_there, &channel_there, &sequences).await.unwrap();
+    assert_eq!(found, echoes);
+    let some = [99, 500, 7];
+    let found = rpc.answered_packets(&port_there, &channel_there, &some).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|(packet, _)| packet).collect();
+    assert_eq!(found, [sent[6].clone(), sent[98].clone()]);
+    assert!(rpc.sent_packets(&port, &channel, &[1]).await.unwrap().is_empty());
+
     // And the chain believes the host's acknowledgements.
     let left = rpc.unacknowledged(&port_there, &channel_there, &sequences).await.unwrap();
     assert_eq!(left, sequences);

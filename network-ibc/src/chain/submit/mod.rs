@@ -2,6 +2,7 @@
 
 mod batch;
 mod log;
+mod witness;
 mod worker;
 
 use ibc_proto::google::protobuf::Any;
@@ -155,6 +156,10 @@ pub(crate) type Fate = Result<Inclusion, TxError>;
 ///
 /// A transaction fails as a whole when one of its messages does. That message is told so, and the
 /// others are sent again without it, in the same order.
+///
+/// While the node is away, messages wait. What is under way when the process ends is forgotten by
+/// it and may be executed yet, so messages that begin anew should be such that do nothing twice,
+/// as those of IBC are.
 #[derive(Debug)]
 pub(crate) struct Submitter {
     queue: mpsc::Sender<Vec<Item>>,

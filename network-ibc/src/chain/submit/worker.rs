@@ -8,17 +8,18 @@ use super::{
     Inclusion, TxError, TxSettings,
     batch::{Batch, Item},
     log::{Fault, events},
+    witness::{Outcome, Sent, Witness},
 };
 use crate::chain::{
     RpcError,
-    answer::{Checked, TxResult},
+    answer::TxResult,
     key::ChainKey,
     query::Account,
     rpc::{Rpc, hash},
     tx::{self, OVERHEAD, Terms},
 };
 
-/// How long is waited for a node that does not answer, and between looks for a transaction.
+/// How long is waited for a node that does not answer, at first and at most.
 const WAIT: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
 /// How often one batch is begun anew because of the account's sequence.
 const SEQUENCE_TRIES: u32 = 20;
@@ -26,10 +27,6 @@ const SEQUENCE_TRIES: u32 = 20;
 const MAX_GAS_PERCENT: u64 = 500;
 /// How often one batch is sent without any block taking it.
 const SENDING_TRIES: u32 = 5;
-/// How often the index is asked for a transaction that must have been included.
-const INDEX_TRIES: u32 = 8;
-/// After how many looks a transaction is given to the node again, which may have lost it.
-const LOOKS: u32 = 10;
 
 pub(super) struct Worker {
     rpc: Rpc,
@@ -45,18 +42,7 @@ pub(super) struct Worker {
     max_gas: Option<u64>,
     /// How much gas a transaction may use, in percent of what it used when it was tried.
     gas_percent: u64,
-    /// Whether the node can be asked for transactions by their hash.
-    index: bool,
-}
-
-/// A transaction that was sent.
-struct Sent {
-    bytes: Vec<u8>,
-    hash: [u8; 32],
-    sequence: u64,
-    /// The height after which it was sent, and the last one that may include it.
-    after: u64,
-    until: u64,
+    witness: Witness,
 }
 
 /// What is to be done with a batch.
@@ -64,18 +50,6 @@ enum Next {
     Done,
     Again(Batch),
     Halves(Batch),
-}
-
-/// What became of a transaction.
-enum Outcome {
-    Included {
-        height: u64,
-        result: TxResult,
-    },
-    /// It is in no block and never will be.
-    Dead,
-    /// It may be in a block that the node does not show.
-    Unknown(RpcError),
 }
 
 impl Worker {
@@ -86,17 +60,19 @@ impl Worker {
         settings: TxSettings,
         requests: mpsc::Receiver<Vec<Item>>,
     ) -> Self {
+        let address = key.address();
+        let witness = Witness::new(rpc.clone(), address.clone());
         Self {
             rpc,
             chain,
-            address: key.address(),
+            address,
             key,
             requests,
             waiting: VecDeque::new(),
             account: None,
             max_gas: None,
             gas_percent: u64::from(settings.gas_percent.max(100)),
-            index: true,
+            witness,
             settings,
         }
     }
@@ -189,10 +165,10 @@ impl Worker {
         };
         let bytes = tx::sign(&self.key, batch.messages(), &terms);
         let sent = Sent { hash: hash(&bytes), bytes, sequence: account.sequence, after, until };
-        if let Err((fault, error)) = self.send(&sent).await {
+        if let Err((fault, error)) = self.witness.send(&sent).await {
             return self.judge(batch, fault, error, sequences).await;
         }
-        match self.find_out(&sent).await {
+        match self.witness.find_out(&sent).await {
             Outcome::Included { height, result } => {
                 // Whether it was executed or has failed, its sequence is used up.
                 self.account =
@@ -216,6 +192,11 @@ impl Worker {
             }
             Outcome::Dead => {
                 *sendings += 1;
+                self.account = None;
+                Next::Again(batch)
+            }
+            Outcome::Overtaken => {
+                *sequences += 1;
                 self.account = None;
                 Next::Again(batch)
             }
@@ -287,9 +268,9 @@ impl Worker {
         let limit = self.settings.max_gas;
         if self.max_gas.is_none() {
             let rpc = &self.rpc;
-            // A node that does not tell has no say in it.
-            let block = patiently(|| rpc.max_gas()).await.ok().flatten();
-            self.max_gas = Some(block.map_or(limit, |block| block.min(limit)));
+            // A node that does not tell has no say in it, this time.
+            let asked = patiently(|| rpc.max_gas()).await;
+            self.max_gas = asked.ok().map(|block| block.map_or(limit, |block| block.min(limit)));
         }
         self.max_gas.unwrap_or(limit)
     }
@@ -307,89 +288,6 @@ impl Worker {
         let tx = tx::unsigned(&self.key, batch.messages(), &terms);
         let tried = patiently(|| self.rpc.simulate(tx.clone())).await;
         tried.map_err(of_rpc)
-    }
-
-    /// Gives the node a transaction. `Ok` if the node has it or may have it.
-    async fn send(&self, sent: &Sent) -> Result<(), (Fault, TxError)> {
-        match self.rpc.broadcast(&sent.bytes).await {
-            Ok(Checked { code: 0, .. }) => Ok(()),
-            Ok(Checked { code, codespace, log, .. }) => match Fault::of(&codespace, code, &log) {
-                Fault::Known => Ok(()),
-                fault => Err((fault, refused(codespace, code, &log))),
-            },
-            Err(RpcError::Node { message, .. })
-                if message.contains("tx already exists in cache")
-                    || message.contains("mempool is full") =>
-            {
-                Ok(())
-            }
-            // The node has said no, or has not read it.
-            Err(error @ (RpcError::Node { .. } | RpcError::Status { status: 400 | 413, .. })) => {
-                Err(of_rpc(error))
-            }
-            // Whether the node has it is not known: it is given to it again while it is looked for.
-            Err(error) => {
-                tracing::debug!(%error, "whether a transaction was sent is not known");
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until it is certain what became of a transaction.
-    ///
-    /// It is not in a block as long as the account's sequence is its own. It never will be when
-    /// that holds after the last block that may include it, or when the sequence is used up and no
-    /// block since it was sent has it.
-    async fn find_out(&mut self, sent: &Sent) -> Outcome {
-        let (mut wait, mut looks, mut used) = (WAIT.0, 0_u32, 0_u32);
-        loop {
-            sleep(wait).await;
-            wait = (wait * 5 / 4).min(WAIT.1);
-            looks += 1;
-            if self.index {
-                match self.rpc.tx(&sent.hash).await {
-                    Ok(Some(found)) => {
-                        let (height, result) = (found.height, found.tx_result);
-                        return Outcome::Included { height, result };
-                    }
-                    Ok(None) => {}
-                    Err(RpcError::Node { message, .. }) if message.contains("disabled") => {
-                        self.index = false;
-                    }
-                    Err(_) => continue,
-                }
-            }
-            let Ok(Some(account)) = self.rpc.account(&self.address).await else { continue };
-            if account.sequence > sent.sequence {
-                used += 1;
-                // The index comes a little later than the block, and costs less.
-                if self.index && used < INDEX_TRIES {
-                    wait = WAIT.0;
-                    continue;
-                }
-                match self.look_through(sent, account.height).await {
-                    Ok(outcome) => return outcome,
-                    Err(error) if error.may_pass() => {}
-                    Err(source) if used > INDEX_TRIES * 2 => return Outcome::Unknown(source),
-                    Err(_) => {}
-                }
-            } else if account.height >= sent.until {
-                return Outcome::Dead;
-            } else if looks.is_multiple_of(LOOKS) {
-                // Its answer is of no matter: what counts is what is in blocks.
-                let _ = self.rpc.broadcast(&sent.bytes).await;
-            }
-        }
-    }
-
-    /// Looks for a transaction in all blocks that may have it.
-    async fn look_through(&self, sent: &Sent, to: u64) -> Result<Outcome, RpcError> {
-        for height in sent.after.saturating_add(1)..=to.min(sent.until) {
-            if let Some(result) = self.rpc.tx_in(&sent.hash, height).await? {
-                return Ok(Outcome::Included { height, result });
-            }
-        }
-        Ok(Outcome::Dead)
     }
 }
 
@@ -417,7 +315,7 @@ fn included(batch: Batch, height: u64, tx: [u8; 32], result: TxResult) {
     }
 }
 
-fn of_rpc(error: RpcError) -> (Fault, TxError) {
+pub(super) fn of_rpc(error: RpcError) -> (Fault, TxError) {
     match error {
         RpcError::Query { codespace, code, log, .. } => {
             (Fault::of(&codespace, code, &log), refused(codespace, code, &log))
@@ -427,6 +325,6 @@ fn of_rpc(error: RpcError) -> (Fault, TxError) {
     }
 }
 
-fn refused(codespace: String, code: u32, log: &str) -> TxError {
+pub(super) fn refused(codespace: String, code: u32, log: &str) -> TxError {
     TxError::Refused { codespace, code, log: crate::chain::error::excerpt(log) }
 }

@@ -18,9 +18,12 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use ibc_proto::ibc::{
-    core::client::v1::MsgCreateClient,
-    lightclients::{solomachine::v3::ClientState as SoloState, tendermint::v1::ClientState},
+use ibc_proto::{
+    google::protobuf::Any,
+    ibc::{
+        core::client::v1::MsgCreateClient,
+        lightclients::{solomachine::v3::ClientState as SoloState, tendermint::v1::ClientState},
+    },
 };
 use prost::{Message as _, Name as _};
 use sha2::{Digest, Sha256};
@@ -43,8 +46,11 @@ use crate::{
 const HOP_TIME: Duration = Duration::from_secs(120);
 
 /// How long is waited before a node is asked again, at first and at most.
-const FIRST: Duration = Duration::from_millis(100);
+const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// How often a node is asked for the state after a block that it has told of.
+const TRIES: u32 = 40;
 
 /// What the host has stored of a chain.
 #[derive(Clone, Debug, Default)]
@@ -183,11 +189,22 @@ impl Relayer {
         }
     }
 
-    /// The chain's client of this host, and how far it is.
-    async fn known_there(&self) -> Result<Known, RpcError> {
-        let state = self.chain.rpc.client_state(&self.theirs).await?.unwrap_or_default();
+    /// The chain's client of this host, and how far it is, after a block or after the last one.
+    async fn known_there(&self, after: Option<u64>) -> Result<Known, RpcError> {
+        let key = format!("clients/{}/clientState", self.theirs);
+        let mut tries = 0;
+        let stored = loop {
+            match self.chain.rpc.prove(&key, after).await {
+                Ok(proved) => break proved.value,
+                // The node tells of a block before it has done with it.
+                Err(error) if after.is_none() || tries == TRIES => return Err(error),
+                Err(_) => time::sleep(FIRST).await,
+            }
+            tries += 1;
+        };
         let gone =
             || self.chain.rpc.unexpected("abci_query", "it has no client that is of this host");
+        let state = Any::decode(stored).map_err(|_| gone())?;
         let mut known = Known { client: self.theirs.to_string(), ..Known::default() };
         if state.type_url == ClientState::type_url() {
             let state = ClientState::decode(&state.value[..]).map_err(|_| gone())?;

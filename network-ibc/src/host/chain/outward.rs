@@ -6,7 +6,6 @@ use tokio::{sync::mpsc, time};
 use super::{FIRST, LONGEST, Relayer, late::Late};
 use crate::{
     chain::{Fate, TxError},
-    client::SOLO_MACHINE,
     engine::Message,
     host::{
         inbox::Command,
@@ -21,7 +20,7 @@ impl Relayer {
     pub(super) async fn outward(&self, late: mpsc::UnboundedSender<Late>) {
         let mut wait = FIRST;
         loop {
-            let known = match self.known_there().await {
+            let known = match self.known_there(None).await {
                 Ok(known) => known,
                 Err(error) => {
                     tracing::debug!(chain = self.chain.id, %error, "the chain cannot be reached");
@@ -60,7 +59,9 @@ impl Relayer {
             .filter(for_chains)
             .map(|message| message.signed(&self.chain.signer))
             .collect();
-        let mut fates = self.chain.submitter.submit(signed).await.into_iter();
+        let fates = self.chain.submitter.submit(signed).await;
+        let included = fates.iter().filter_map(|fate| Some(fate.as_ref().ok()?.height)).max();
+        let mut fates = fates.into_iter();
         let mut outcomes = Vec::with_capacity(messages.len());
         let mut again = false;
         for message in &messages {
@@ -70,8 +71,12 @@ impl Relayer {
             }
             let outcome = self.outcome(message, fates.next()?, late)?;
             // Nothing that follows can be believed without it.
-            again |= outcome.code() == Code::Again && matches!(message, Message::UpdateClient(_));
+            again |= matches!(message, Message::UpdateClient(_)) && outcome.code() == Code::Again;
             outcomes.push(outcome);
+        }
+        if again && self.is_solo() {
+            // It is asked anew where the client is, and another header is made for that.
+            return None;
         }
         if again {
             for outcome in &mut outcomes {
@@ -80,13 +85,17 @@ impl Relayer {
             time::sleep(LONGEST).await;
         }
         // A solo machine has to know after each batch which signature is next.
-        let known =
-            if again || self.is_solo() { Some(self.known_there().await.ok()?) } else { None };
+        let known = if again || self.is_solo() {
+            Some(self.known_there(included).await.ok()?)
+        } else {
+            None
+        };
         Some(Outcomes { outcomes, known })
     }
 
+    /// Whether the host shows itself as a solo machine.
     fn is_solo(&self) -> bool {
-        self.theirs.as_str().starts_with(SOLO_MACHINE)
+        self.theirs.as_str().starts_with("06-")
     }
 
     fn outcome(
@@ -123,8 +132,8 @@ impl Relayer {
             }
             Message::ChannelCloseConfirm(_) if log.contains("CLOSED") => Code::Done,
             Message::UpdateClient(_) => Code::Again,
-            // Of a solo machine, each signature has to follow on the last one that was taken.
-            _ if self.is_solo() && log.contains("signature verification failed") => Code::Again,
+            // A signature was not the next one: what stood before it was refused.
+            _ if log.contains("signature verification failed") && self.is_solo() => Code::Again,
             Message::RecvPacket(receive) => {
                 self.not_received(receive.packet.clone()?, &log, late);
                 Code::Unreceived

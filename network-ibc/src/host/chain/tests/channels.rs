@@ -90,6 +90,37 @@ async fn a_solo_machine_is_a_host_like_any_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_chain_begins_a_hop() {
+    use ibc_proto::ibc::core::{
+        commitment::v1::MerklePrefix,
+        connection::v1::{Counterparty, MsgConnectionOpenInit},
+    };
+    let there = There::start();
+    let host = Host::in_memory("host").unwrap();
+    let first = host.connect_chain(there.config()).await.unwrap();
+    let prefix = Some(MerklePrefix { key_prefix: b"ibc".to_vec() });
+    let begin = MsgConnectionOpenInit {
+        client_id: "07-tendermint-0".to_owned(),
+        counterparty: Some(Counterparty {
+            client_id: "07-tendermint-0".to_owned(),
+            connection_id: String::new(),
+            prefix,
+        }),
+        version: None,
+        delay_period: 0,
+        signer: there.address.clone(),
+    };
+    there.does(&begin).await.unwrap();
+    let is_open = async || host.hops().iter().filter(|hop| hop.open).count() == 2;
+    until("the second hop is open", is_open).await;
+    let second = host.hops().into_iter().find(|hop| *hop != first).unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    let connection = within(port.connect(remote(&second, "ordered").as_str(), ())).await.unwrap();
+    assert_eq!(within(connection.send("hello")).await.unwrap(), OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_chain_opens_channels_and_closes_them() {
     for solo in FACES {
         let there = There::start();
