@@ -24,7 +24,7 @@ pub mod quic {
 /// Hosts, which are backends at `/ibc-port/NAME` and `/ibc-hop/CONNECTION/ibc-port/…`.
 ///
 /// `network::builder` registers none: a host has a name and a key, and is registered like any
-/// backend, with [`NetworkBuilder::protocol`].
+/// backend, with [`NetworkBuilder::protocol`]. Hops to chains take feature `ibc-chain`.
 #[cfg(feature = "ibc")]
 pub mod ibc {
     pub use network_ibc::*;
@@ -34,6 +34,11 @@ pub mod ibc {
 #[cfg(all(doctest, feature = "ibc", feature = "loopback"))]
 #[doc = include_str!("../docs/ibc-without-a-chain.md")]
 mod ibc_without_a_chain {}
+
+/// The guide is code that compiles: it takes a chain to run.
+#[cfg(all(doctest, feature = "ibc-chain"))]
+#[doc = include_str!("../docs/ibc-with-a-chain.md")]
+mod ibc_with_a_chain {}
 
 /// Identity and TLS, for endpoints with `/tls` or `/quic-v1`.
 #[cfg(any(feature = "tls", feature = "quic"))]

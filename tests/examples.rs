@@ -139,6 +139,76 @@ fn the_custom_protocol_carries_records() {
     assert!(out.contains("after the revoke: cannot reach /unix/upper: check the address"), "{out}");
 }
 
+#[cfg(feature = "ibc-chain")]
+#[test]
+fn the_host_says_what_is_wrong_with_what_it_is_told() {
+    let mut host = Program::start("ibc_chain", &["--help"]);
+    let (status, out) = host.finish();
+    assert!(status.success() && out.starts_with("usage: ibc_chain --rpc URL"), "{out}");
+    for (args, why) in [
+        (&["--rpc", "http://127.0.0.1:1"][..], "--key is missing"),
+        (&["--rpc"], "--rpc needs a value"),
+        (&["--gas-price", "cheap"], "is no price"),
+        (&["--order", "sideways"], "is no order"),
+        (&["--quick"], "no option --quick"),
+        (&["--rpc", "http://127.0.0.1:1", "--key", "/no/such/file"], "cannot read the key"),
+    ] {
+        let mut host = Program::start("ibc_chain", args);
+        assert_eq!(host.finish().0.code(), Some(1));
+        assert!(host.errors().contains(why), "{}", host.errors());
+    }
+}
+
+#[cfg(all(unix, feature = "ibc-chain"))]
+#[test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+fn a_host_has_a_record_acknowledged_on_a_chain() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use network_interop::{Chain, MNEMONIC, Settings};
+
+    let price = "0.025stake";
+    let settings = Settings { gas_price: price.to_owned(), ..Settings::default() };
+    let mut chain = Chain::start(settings).unwrap();
+    let (folder, rpc) = (tempfile::tempdir().unwrap(), chain.rpc());
+    let key = folder.path().join("key");
+    fs::write(&key, MNEMONIC).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let with = ["--rpc", &rpc, "--key", key.to_str().unwrap()];
+    let paying = [&with[..], &["--gas-price", price]].concat();
+
+    let mut host = Program::start("ibc_chain", &[&with[..], &["--check"]].concat());
+    let (status, out) = host.finish();
+    assert_eq!(status.code(), Some(1));
+    assert!(out.contains("PROBLEM  gas price  nothing, and the node wants 0.025stake"), "{out}");
+
+    let mut host = Program::start("ibc_chain", &paying);
+    let (status, out) = host.finish();
+    assert!(status.success(), "{out}{}", host.errors());
+    for line in [
+        "a host can relay to this chain: ",
+        " s  each has a client of the other",
+        " s  connection-0 to chain-a is open",
+        " s  open to /ibc-hop/connection-0/ibc-port/mock/ordered/any/ibc-channel/channel-0",
+        " s  \"hello\" is acknowledged: {\"result\":\"AQ==\"}",
+        " s  the chain has sent \"hello\"",
+    ] {
+        assert!(out.contains(line), "no {line:?} in\n{out}");
+    }
+
+    let tokens = ["--port", "transfer", "--order", "unordered", "--version", "ics20-1"];
+    let mut host = Program::start("ibc_chain", &[&paying[..], &tokens].concat());
+    let (status, out) = host.finish();
+    assert_eq!(status.code(), Some(1));
+    assert!(out.contains("\"hello\" is refused by the chain"), "{out}{}", host.errors());
+
+    chain.stop().unwrap();
+    let mut host = Program::start("ibc_chain", &paying);
+    let (status, out) = host.finish();
+    assert_eq!(status.code(), Some(1));
+    assert!(out.contains("PROBLEM  node") && out.contains("cannot be reached"), "{out}");
+}
+
 /// A running example. Dropping it ends it.
 struct Program {
     name: &'static str,

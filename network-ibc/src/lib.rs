@@ -1,8 +1,10 @@
 //! Records over IBC channels: a [`Host`] is a process that other chains see as a chain.
 //!
 //! It has a ledger of signed blocks, light clients of others, an engine for the messages of IBC
-//! (ICS-002, ICS-003, ICS-004), and relays for itself. Today the others are hosts too: hops to
-//! real chains come next. Without feature `host` the crate is the addresses alone.
+//! (ICS-002, ICS-003, ICS-004), and relays for itself. The others are hosts too, reached over any
+//! network ([`Host::connect_hop`]), or chains that run ibc-go, reached by the RPC of a node
+//! (`Host::connect_chain`, feature `chain`; `preflight` looks whether that would work). Without
+//! feature `host` the crate is the addresses alone.
 //!
 //! ```text
 //!   /ibc-hop/connection-0/ibc-port/transfer/unordered/ics20-1/ibc-channel/channel-41

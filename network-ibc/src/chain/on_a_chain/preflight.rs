@@ -40,6 +40,7 @@ fn only(report: &Report, check: Check, level: Level, says: &str) {
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_chain_that_is_as_it_should_be_is_found_good() {
     let node = Node::with(|settings| settings.gas_price = "0.025stake".to_owned());
+    node.reaches(5).await;
     let report = preflight(&config(&node).with_id("chain-a").with_tx(at_price("0.025stake"))).await;
     assert!(report.findings.iter().all(|finding| finding.level == Level::Good), "{report}");
     for (check, says) in [
@@ -94,6 +95,7 @@ async fn what_is_wrong_with_the_account_or_the_price_is_found() {
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn what_the_node_does_not_keep_is_found() {
     let node = Node::with(|settings| settings.index = false);
+    node.reaches(5).await;
     only(&preflight(&config(&node)).await, Check::Index, Level::Warning, "cannot be looked up");
 
     // As nodes say it that have forgotten: CometBFT's blocks, and the SDK's states.

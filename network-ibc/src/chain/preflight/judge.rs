@@ -106,7 +106,8 @@ pub(super) fn clock(now: Timestamp, block: Timestamp) -> Finding {
 
 pub(super) fn services(versions: &Versions) -> Finding {
     let Versions { app, app_version, sdk, .. } = versions;
-    Finding::good(Check::Services, format!("{app} {app_version}, Cosmos SDK {sdk}"))
+    let app = format!("{app} {app_version}");
+    Finding::good(Check::Services, format!("{}, Cosmos SDK {sdk}", app.trim_end()))
 }
 
 pub(super) fn version(found: Option<String>) -> Finding {
@@ -160,6 +161,7 @@ pub(super) fn blocks(status: &Status, unbonding: Option<Duration>) -> Finding {
 pub(super) fn proofs(provable: Result<Provable, RpcError>) -> Finding {
     const CHECK: Check = Check::Proofs;
     match provable {
+        Ok(Provable { wanted: 0, .. }) => Finding::good(CHECK, "the chain has just begun"),
         Ok(Provable { blocks: Some(blocks), .. }) => {
             Finding::good(CHECK, format!("of the last {} blocks at least", grouped(blocks.into())))
         }
@@ -377,6 +379,7 @@ mod tests {
         let proved = |blocks| proofs(Ok(Provable { blocks, wanted: 20 }));
         is(proved(Some(1_000)), Good, "last 1,000 blocks");
         is(proved(None), Warning, "not even of the last 20 blocks");
+        is(proofs(Ok(Provable { blocks: None, wanted: 0 })), Good, "just begun");
         is(proofs(Err(node_says("busy"))), Warning, "busy");
     }
 

@@ -111,13 +111,18 @@ async fn history(rpc: &Rpc, status: &Status) -> [Finding; 3] {
     [judge::trust(unbonding), blocks, judge::proofs(provable(rpc, status.height).await)]
 }
 
-/// Of how many blocks the node can prove things at least, of the number that was asked for at last.
+/// Of how many blocks the node can prove things at least, or of how many it cannot.
 async fn provable(rpc: &Rpc, height: u64) -> Result<judge::Provable, RpcError> {
+    // A node tells of a block before its application has executed it.
+    let last = height.saturating_sub(1);
     let mut wanted = 0;
     for back in judge::BACK {
         // Nothing can be proved of the first block.
-        wanted = back.min(height.saturating_sub(2));
-        match rpc.prove(SOME_KEY, Some(height.saturating_sub(wanted))).await {
+        wanted = back.min(last.saturating_sub(2));
+        if wanted == 0 {
+            break;
+        }
+        match rpc.prove(SOME_KEY, Some(last - wanted)).await {
             Ok(_) => return Ok(judge::Provable { blocks: Some(wanted), wanted }),
             // It says no.
             Err(RpcError::Node { .. } | RpcError::Query { .. }) => {}

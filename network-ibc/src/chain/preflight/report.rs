@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::chain::error::excerpt;
+
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -106,8 +108,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(check: Check, level: Level, found: impl Into<String>) -> Self {
-        Self { check, level, found: found.into(), advice: None }
+    fn new(check: Check, level: Level, found: impl Into<String>) -> Self {
+        Self { check, level, found: line(&found.into()), advice: None }
     }
 
     pub(super) fn good(check: Check, found: impl Into<String>) -> Self {
@@ -123,9 +125,14 @@ impl Finding {
     }
 
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(line(&advice.into()));
         self
     }
+}
+
+/// One line that can be shown, whatever the node has said.
+fn line(text: &str) -> String {
+    excerpt(text).chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// What [`preflight`](super::preflight) has found. Printed, it is a table.
@@ -181,6 +188,15 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_says_is_one_line_that_can_be_shown() {
+        let said = format!("\x1b[31mred\r\n{}", "x".repeat(100_000));
+        let finding = Finding::problem(Check::Node, &*said).advise(said);
+        for shown in [finding.found, finding.advice.unwrap()] {
+            assert!(shown.starts_with(" [31mred  xxx") && shown.len() < 500, "{shown}");
+        }
+    }
 
     #[test]
     fn a_report_is_a_table_of_lines() {
