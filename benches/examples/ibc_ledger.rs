@@ -3,12 +3,14 @@
 //! `cargo run --release -p network-bench --example ibc_ledger -- [PACKETS] [BYTES]`
 //!
 //! A module sends packets to a host that has gone: each is a commitment in the tree, and kept for
-//! the relayer. Then the host is opened again by a process of its own.
+//! the relayer. Then the host is opened again by a process of its own. Before that, records go one
+//! by one between two hosts that last, and their blocks are counted.
 
 use std::{
     env, fs,
     path::Path,
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,33 @@ use network::Refusal;
 use network::loopback::Loopback;
 use network::{Bytes, Network};
 use network_ibc::{Context, Host, HostError, LedgerKey, Module, ModuleChannel, PortId};
+
+/// How many records go one by one.
+const RECORDS: u32 = 500;
+
+/// Counts the blocks that all hosts make.
+struct Blocks;
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+impl tracing::Subscriber for Blocks {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "network_ibc::ledger" && metadata.is_event()
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        MADE.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -69,14 +98,49 @@ async fn main() -> Result<()> {
         |at: usize, otherwise| arguments.get(at).map_or(Ok(otherwise), |text| text.parse());
     let (packets, bytes): (usize, usize) = (number(0, 1_000_000)?, number(1, 256)?);
     let folder = env::temp_dir().join(format!("network-ibc-ledger-{}", std::process::id()));
-    let outcome = fill(&folder, packets, bytes).await;
+    fs::create_dir_all(&folder)?;
+    one_by_one(&folder).await?;
+    let outcome = fill(&folder.join("alpha"), packets, bytes).await;
     let opened = match &outcome {
-        Ok(()) => Command::new(env::current_exe()?).arg("--open").arg(&folder).status(),
+        Ok(()) => {
+            Command::new(env::current_exe()?).arg("--open").arg(folder.join("alpha")).status()
+        }
         Err(_) => Ok(Default::default()),
     };
     fs::remove_dir_all(&folder)?;
     outcome?;
     if opened?.success() { Ok(()) } else { Err("the host was not opened again".into()) }
+}
+
+/// Sends records one after the other, between hosts in memory and between hosts that last.
+async fn one_by_one(folder: &Path) -> Result<()> {
+    tracing::subscriber::set_global_default(Blocks)?;
+    let last = |chain: &str, seed| -> Result<Host> {
+        let path = folder.join("one-by-one").join(chain);
+        fs::create_dir_all(&path)?;
+        Ok(Host::open(path, chain, LedgerKey::from_seed(&[seed; 32])?)?)
+    };
+    let in_memory = (Host::in_memory("one")?, Host::in_memory("two")?);
+    let lasting = (last("one", 1)?, last("two", 2)?);
+    for (kind, (one, two)) in [("in memory", in_memory), ("on disk", lasting)] {
+        let way = Network::builder().protocol(Loopback::new()).build()?;
+        two.serve(&way.bind("/local/two").await?).await?;
+        let hop = one.connect_hop(&way.bind("/local/").await?, "/local/two").await?.connection;
+        let server = Network::builder().protocol(two).build()?.bind("/ibc-port/two").await?;
+        server.listen(network::accept_all(())).await?;
+        let client = Network::builder().protocol(one).build()?.bind("/ibc-port/one").await?;
+        let remote = format!("/ibc-hop/{hop}/ibc-port/two/ordered/any");
+        let connection = client.connect(remote.as_str(), ()).await?;
+        connection.send(vec![7; 256]).await?;
+        let (before, began) = (MADE.load(Ordering::Relaxed), Instant::now());
+        for _ in 0..RECORDS {
+            connection.send(vec![7; 256]).await?;
+        }
+        let each = began.elapsed() / RECORDS;
+        let blocks = (MADE.load(Ordering::Relaxed) - before) as f64 / f64::from(RECORDS);
+        println!("one record at a time, {kind:<9} {each:>8.0?}, {blocks:.1} blocks of both hosts");
+    }
+    Ok(())
 }
 
 async fn fill(folder: &Path, packets: usize, bytes: usize) -> Result<()> {

@@ -32,6 +32,8 @@ mod error;
 mod height;
 #[cfg(feature = "host")]
 mod host;
+#[cfg(feature = "host")]
+pub mod ica;
 mod identifier;
 mod interchain;
 #[cfg(feature = "host")]

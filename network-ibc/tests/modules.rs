@@ -1,5 +1,6 @@
 //! Modules: applications that are a part of a host, and outlive its process.
 
+#![cfg(feature = "durable")]
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
 use std::{path::Path, time::Duration};

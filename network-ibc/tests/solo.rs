@@ -209,6 +209,8 @@ async fn nothing_is_lost_or_comes_twice_when_the_way_is_cut_in_the_middle_of_bat
             server.revoke().await.unwrap();
         }
         cutting.await.unwrap();
+        let hop = pair.alpha.connect_hop(&pair.from, "/local/beta").await.unwrap();
+        assert_eq!(hop.connection.as_str(), pair.hop, "it is the same one");
     }
 }
 

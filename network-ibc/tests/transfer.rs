@@ -1,5 +1,6 @@
 //! Tokens between hosts (ICS-020).
 
+#![cfg(feature = "durable")]
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
 use std::{collections::BTreeMap, path::Path, time::Duration};

@@ -175,7 +175,9 @@ impl Actor {
                 match command {
                     Command::Stop => return,
                     Command::End { ended } => {
-                        let _ = self.flush();
+                        if self.ledger.is_unsaved() && self.ledger.commit(now()).is_ok() {
+                            self.after.drain(..).for_each(|tell| tell());
+                        }
                         drop(self);
                         drop(ended);
                         return;
@@ -200,7 +202,7 @@ impl Actor {
             peer.relay(ledger, &mut gone)?;
         }
         for (chain, number) in gone {
-            self.write(key::out(&chain, number), None);
+            self.relayed_out(&chain, number);
         }
         Ok(())
     }
@@ -772,6 +774,11 @@ impl Actor {
         });
         let Ok(Some(hop)) = moved else { return };
         let Some(chain) = self.hops.chain(&hop) else { return };
+        // Chains with validators have no such message.
+        #[cfg(feature = "chain")]
+        if self.ledger.private(&key::theirs(&chain)).is_some() {
+            return;
+        }
         // Not stored: what is forgotten by a restart is said with what follows.
         self.peer(&chain).push_new(Kind::settled(port, id));
     }
@@ -800,7 +807,7 @@ impl Actor {
         for (number, kind, code, text) in done {
             match code {
                 Code::Done => {
-                    self.write(key::out(chain, number), None);
+                    self.relayed_out(chain, number);
                     if let Kind::Packet(packet) = &kind {
                         self.was_received(packet);
                     }
@@ -808,7 +815,7 @@ impl Actor {
                 // The proof removes it.
                 Code::Unreceived => self.peer(chain).await_proof(number, kind),
                 Code::Refused | Code::Again => {
-                    self.write(key::out(chain, number), None);
+                    self.relayed_out(chain, number);
                     self.refused(chain, &kind, &text);
                 }
             }
@@ -817,8 +824,13 @@ impl Actor {
 
     pub(super) fn forget_out(&mut self, hop: &ConnectionId, number: u64) {
         if let Some(chain) = self.hops.chain(hop) {
-            self.write(key::out(&chain, number), None);
+            self.relayed_out(&chain, number);
         }
+    }
+
+    /// What was relayed needs not be kept. If that is lost it is relayed again, and does nothing.
+    fn relayed_out(&mut self, chain: &str, number: u64) {
+        self.ledger.set_private_later(key::out(chain, number), None);
     }
 
     /// Begins a channel from this side.

@@ -225,6 +225,11 @@ impl Context<'_> {
         Some(ModuleChannel::new(&self.port, channel, &end))
     }
 
+    /// The name that a hop has at its other end.
+    pub(crate) fn counterparty_of(&self, hop: &ConnectionId) -> Option<ConnectionId> {
+        self.engine.connection(&self.stage, hop).ok()?.counterparty.clone()
+    }
+
     /// Does something once all that was written is stored: tells somebody who waits, for one.
     pub fn once_stored(&mut self, tell: impl FnOnce() + Send + 'static) {
         self.effects.push(Effect::Tell(Box::new(tell)));

@@ -373,9 +373,7 @@ async fn what_a_host_sent_before_it_ended_is_delivered_when_it_is_back() {
         }
 
         // Nothing is left to be relayed.
-        drop(alpha);
-        drop(reopened(folder.path(), "alpha").await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        alpha.end().await;
         let key = Arc::new(LedgerKey::from_seed(&[9; 32]).unwrap());
         let ledger = Ledger::open(folder.path(), key, "alpha", 1).unwrap();
         let left = crate::engine::Store::private_next(&ledger, b"host/out/", b"host/out/");

@@ -105,6 +105,8 @@ pub(crate) struct Ledger {
     /// Whether anything has changed since the last block, and what, by space and key, if the store
     /// is to know it.
     dirty: bool,
+    /// Whether anything is to be stored.
+    unsaved: bool,
     pending: BTreeMap<(bool, Vec<u8>), Option<Bytes>>,
     /// The last blocks, the newest last.
     blocks: VecDeque<Block>,
@@ -173,6 +175,7 @@ impl Ledger {
             tree: Tree::default(),
             private,
             dirty: false,
+            unsaved: false,
             pending: BTreeMap::new(),
             blocks: VecDeque::new(),
             kept_blocks: kept_blocks.max(1),
@@ -233,6 +236,13 @@ impl Ledger {
     /// Makes one change to the private space a part of the block to come.
     pub(crate) fn set_private(&mut self, key: Vec<u8>, value: Option<Bytes>) {
         self.dirty = true;
+        self.set_private_later(key, value);
+    }
+
+    /// The same of a change that needs no block by itself: nobody waits for it, and it does no harm
+    /// if it is lost.
+    pub(crate) fn set_private_later(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        self.unsaved = true;
         if self.store.keeps() {
             self.pending.insert((false, key.clone()), value.clone());
         }
@@ -264,6 +274,11 @@ impl Ledger {
     /// Whether no block was ever made.
     pub(crate) fn is_new(&self) -> bool {
         self.height == 0
+    }
+
+    /// Whether there is anything that no block has stored, however small.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.dirty || self.unsaved
     }
 
     /// What it is to be at when something is handled now: never before the last block.
@@ -309,7 +324,7 @@ impl Ledger {
         // shown.
         tracing::trace!(height = number, time = time.as_nanos(), hash = %id.hash, "block");
         self.pending.clear();
-        self.dirty = false;
+        (self.dirty, self.unsaved) = (false, false);
         (self.height, self.time, self.last) = (number, time, Some(id));
         if self.blocks.len() >= self.kept_blocks {
             self.blocks.pop_front();

@@ -5,7 +5,6 @@ mod connect;
 mod events;
 mod middle;
 mod preflight;
-mod relay;
 mod rpc;
 mod submit;
 mod tls;

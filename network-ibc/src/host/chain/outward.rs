@@ -6,6 +6,7 @@ use tokio::{sync::mpsc, time};
 use super::{FIRST, LONGEST, Relayer, late::Late};
 use crate::{
     chain::{Fate, TxError},
+    client::SOLO_MACHINE,
     engine::Message,
     host::{
         inbox::Command,
@@ -91,7 +92,7 @@ impl Relayer {
 
     /// Whether the host shows itself as a solo machine.
     fn is_solo(&self) -> bool {
-        self.theirs.as_str().starts_with("06-")
+        self.theirs.as_str().starts_with(SOLO_MACHINE)
     }
 
     fn outcome(

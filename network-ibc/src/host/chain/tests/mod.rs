@@ -1,5 +1,6 @@
 //! Against a chain with ibc-go, which `network-interop` builds and runs.
 
+mod accounts;
 mod channels;
 mod recovery;
 mod tokens;

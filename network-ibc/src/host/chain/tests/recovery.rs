@@ -67,10 +67,13 @@ async fn send(host: &Host, channel: &ChannelId, from: u32, to: u32) {
 }
 
 /// Until the one before has let go of the folder.
-async fn open_again(folder: &std::path::Path) -> Host {
+async fn open_again(folder: &std::path::Path, solo: bool) -> Host {
     let opening = async {
         loop {
-            let builder = Host::builder("host").module("numbers", Numbers).unwrap();
+            let mut builder = Host::builder("host").module("numbers", Numbers).unwrap();
+            if solo {
+                builder = builder.solo_machine(crate::SoloKey::ed25519(&[7; 32]).unwrap());
+            }
             match builder.open(folder, LedgerKey::from_seed(&[3; 32]).unwrap()) {
                 Ok(host) => break host,
                 Err(_) => time::sleep(Duration::from_millis(10)).await,
@@ -83,9 +86,19 @@ async fn open_again(folder: &std::path::Path) -> Host {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
+    ends_again_and_again(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_solo_machine_that_ends_again_and_again_loses_and_repeats_nothing() {
+    ends_again_and_again(true).await;
+}
+
+async fn ends_again_and_again(solo: bool) {
     let there = There::start();
     let folder = tempfile::tempdir().unwrap();
-    let mut host = open_again(folder.path()).await;
+    let mut host = open_again(folder.path(), solo).await;
     let hop = host.connect_chain(there.config()).await.unwrap();
     let remote = format!("/ibc-hop/{}/ibc-port/mock/unordered/any", hop.connection);
     let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap().channel;
@@ -100,7 +113,7 @@ async fn a_host_that_ends_again_and_again_loses_and_repeats_nothing() {
         } else {
             drop(host);
         }
-        host = open_again(folder.path()).await;
+        host = open_again(folder.path(), solo).await;
         assert_eq!(host.connect_chain(there.config()).await.unwrap(), hop);
     }
     let all = usize::try_from(ROUNDS * EACH).unwrap();
