@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use super::{
-    ChainKey, RpcError, TxError, TxSettings,
+    ChainConfig, ChainKey, RpcError, TxError, TxSettings,
+    preflight::{Check, Level, preflight},
     rpc::{Rpc, RpcSettings},
     socket::Socket,
     submit::Submitter,
@@ -351,4 +352,41 @@ async fn a_node_that_is_none_does_not_hold_messages_up() {
     let fates = tokio::time::timeout(TIMEOUT * 10, fates).await.unwrap();
     assert!(fates.iter().all(|fate| matches!(fate, Err(TxError::Node { .. }))), "{fates:?}");
     assert_eq!(fates.len(), 2);
+}
+
+#[tokio::test]
+async fn a_preflight_of_a_node_that_is_none_ends_and_says_so() {
+    let look = async |node: &Strange| {
+        let key = ChainKey::from_hex(&"07".repeat(32)).unwrap();
+        let mut config = ChainConfig::new(node.rpc.http().url(), key);
+        (config.rpc.timeout, config.rpc.max_answer) = (TIMEOUT, MAX_ANSWER);
+        tokio::time::timeout(TIMEOUT * 10, preflight(&config)).await.unwrap()
+    };
+    let node = Strange::with(|method| match method {
+        "status" => status("7"),
+        _ => json!({}),
+    })
+    .await;
+    let report = look(&node).await;
+    let of = |level| {
+        let found = report.findings.iter().filter(move |finding| finding.level == level);
+        found.map(|finding| finding.check).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(Level::Good),
+        [Check::Node, Check::Chain, Check::Sync, Check::Blocks, Check::Balance]
+    );
+    let problems = [Check::Services, Check::Clients, Check::Trust, Check::Account];
+    assert_eq!(of(Level::Problem), problems, "{report}");
+
+    let endless = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n";
+    let report = look(&Strange::raw(endless, false, true).await).await;
+    assert_eq!(report.findings.len(), 1);
+    assert!(report.findings[0].found.contains("more than 10000 bytes"), "{report}");
+    let loud = format!("\x1b[2J{}", "\n".repeat(3_000));
+    let error = json!({ "code": -32603, "message": loud, "data": "" });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "error": error }).to_string();
+    let report = look(&Strange::answering(move |_| (500, body.clone())).await).await.to_string();
+    assert!(report.len() < 1_000 && report.lines().count() == 2, "{report}");
+    assert!(!report.contains('\x1b'));
 }
