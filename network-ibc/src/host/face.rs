@@ -218,6 +218,16 @@ impl Theirs {
         }
     }
 
+    /// Whether what is counted is the same: what was signed since the same header.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        match (&self.knows, &other.knows) {
+            (Knows::Signed(one), Knows::Signed(other)) => {
+                one.state.diversifier() == other.state.diversifier()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it was to take the same next signature.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         match (&self.knows, &other.knows) {

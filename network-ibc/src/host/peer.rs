@@ -251,16 +251,21 @@ impl Peer {
             }
         }
         let results = sent.messages.into_iter().zip(results);
-        if link.theirs.as_ref().is_none_or(|expected| expected.counted().is_none()) {
+        // Of a solo machine also if nothing can be shown over this way any more: another one goes on.
+        if matches!(self.face, Face::Chain) {
             return results.map(|(message, outcome)| message.became(outcome)).collect();
         }
-        let taken = theirs.as_ref().and_then(Theirs::counted).unwrap_or_default();
+        // Over another way it may have been shown more meanwhile, and what it has counted is not this.
+        let is_this = |theirs: &&Theirs| link.theirs.as_ref().is_some_and(|it| it.is_of(theirs));
+        let counted_here = theirs.as_ref().filter(is_this).and_then(Theirs::counted);
+        let taken = counted_here.unwrap_or_default();
+        let sure = sent.header.is_some() && counted_here.is_some();
         // If nothing was signed in vain, what is to be signed next is as it was thought to be.
         let as_expected = |theirs: &Theirs| link.theirs.as_ref().is_some_and(|it| it.is_at(theirs));
         if !theirs.as_ref().is_some_and(as_expected) {
             link.theirs = theirs;
         }
-        let (done, again) = of_those_that_count(results, taken, sent.header.is_some());
+        let (done, again) = of_those_that_count(results, taken, sure);
         self.say_again(vec![Sent { messages: again, ..Sent::default() }]);
         done
     }
