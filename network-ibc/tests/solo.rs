@@ -339,28 +339,3 @@ mod durable {
         }
     }
 }
-
-#[tokio::test]
-#[ignore = "measures: run it with --release --nocapture"]
-async fn how_fast_it_is() {
-    for mix in [(Shows::Chain, Shows::Chain)].into_iter().chain(MIXES) {
-        let pair = Pair::mixed(mix).await;
-        let given = Given::default();
-        let _server = echo(&pair.beta, &given).await;
-        let client = port(&pair.alpha, "/ibc-port/client").await;
-        let connection = connect(&client, &pair.hop, "ordered").await;
-        talk(&connection, 100).await;
-        let (begun, count) = (std::time::Instant::now(), 200);
-        for _ in 0..count {
-            connection.send("ping").await.unwrap();
-        }
-        let one = begun.elapsed() / count;
-        let begun = std::time::Instant::now();
-        let sends = send_numbers(&connection, 0..20_000).await;
-        for send in sends {
-            send.await.unwrap().unwrap();
-        }
-        let rate = 20_000.0 / begun.elapsed().as_secs_f64();
-        println!("{mix:?}: one {one:?}, many {rate:.0} a second");
-    }
-}

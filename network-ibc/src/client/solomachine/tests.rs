@@ -460,18 +460,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-#[ignore = "measures: run it with --release --nocapture"]
-fn how_long_it_takes() {
-    for mut pair in both() {
-        let start = std::time::Instant::now();
-        let proofs: Vec<_> = (0..1_000).map(|_| pair.prove("a", Some(&[7; 32]))).collect();
-        println!("{}: prove {:?}", pair.signer.to_any().type_url, start.elapsed() / 1_000);
-        let start = std::time::Instant::now();
-        for proof in &proofs {
-            pair.verify("a", Some(&[7; 32]), proof).unwrap();
-        }
-        println!("verify {:?}", start.elapsed() / 1_000);
-    }
-}

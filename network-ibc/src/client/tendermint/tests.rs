@@ -482,62 +482,6 @@ fn a_host_believes_another() {
     assert_eq!(store.private.len(), 1 + KEEP as usize);
 }
 
-#[test]
-#[ignore = "measures, and takes a while: run it with --release --nocapture"]
-fn how_long_it_takes() {
-    let mut known = Known::new();
-    let tree = Tree::of(1 << 17);
-    known.update(&Block::new(2, tree.app_hash()), 1).unwrap();
-    let claims: Vec<_> =
-        (0..1_000).map(|n| (key(n * 131), value(n * 131), tree.member(&key(n * 131)))).collect();
-    let absent: Vec<_> = (0..1_000)
-        .map(|n| format!("{}5", key(n * 131)))
-        .map(|path| (path.clone(), tree.absent(&path)))
-        .collect();
-    println!("proof of a key: {} bytes, of absence: {}", claims[0].2.len(), absent[0].1.len());
-    for _ in 0..3 {
-        let start = std::time::Instant::now();
-        for (path, value, proof) in &claims {
-            let claim = claim(2, proof, path, Some(value));
-            known.clients.verify(&mut known.store, &claim, at(2)).unwrap();
-        }
-        println!("verify a key among 131,072: {:?}", start.elapsed() / 1_000);
-        let start = std::time::Instant::now();
-        for (path, proof) in &absent {
-            let claim = claim(2, proof, path, None);
-            known.clients.verify(&mut known.store, &claim, at(2)).unwrap();
-        }
-        println!("verify its absence: {:?}", start.elapsed() / 1_000);
-    }
-    let headers: Vec<_> =
-        (3..1_003).map(|n| known.chain.header(&Block::new(n, [2; 32]), n - 1)).collect();
-    let start = std::time::Instant::now();
-    for header in &headers {
-        known.clients.update(&mut known.store, header, at(2_000)).unwrap();
-    }
-    println!("update, next block: {:?}", start.elapsed() / 1_000);
-    let headers: Vec<_> = (1..1_000)
-        .map(|n| known.chain.header(&Block::new(1_003 + n * 2, [2; 32]), 1_002))
-        .collect();
-    let start = std::time::Instant::now();
-    for header in &headers {
-        known.clients.update(&mut known.store, header, at(5_000)).unwrap();
-    }
-    println!("update, over others: {:?}", start.elapsed() / 1_000);
-
-    // As much work as one header can make, all for nothing: the trusted set has not signed.
-    let mut known = Known::new();
-    let strange =
-        Chain::with_seeds("hosta-0", (1_000..1_512_u16).map(|n| [n.to_be_bytes(); 16].concat()));
-    let mut header = strange.raw_header(&Block::new(9, [2; 32]), 1);
-    header.trusted_validators =
-        known.chain.raw_header(&Block::new(9, [2; 32]), 1).trusted_validators;
-    let header = read::any(&header);
-    let start = std::time::Instant::now();
-    known.clients.update(&mut known.store, &header, at(9)).unwrap_err();
-    println!("512 strangers, {} bytes: {:?}", header.value.len(), start.elapsed());
-}
-
 fn hex(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
