@@ -89,7 +89,8 @@ async fn run() -> Result<bool, Box<dyn Error>> {
     });
     let (hop, took) = timed(hop).await;
     let hop = hop?;
-    done(took, format_args!("{} to {} is open", hop.connection, hop.chain));
+    let there = hop.counterparty.as_ref().map_or("?", |connection| connection.as_str());
+    done(took, format_args!("{} to {}'s {there} is open", hop.connection, hop.chain));
 
     println!("channel");
     let port = Network::builder().protocol(host.clone()).build()?.bind("/ibc-port/example").await?;

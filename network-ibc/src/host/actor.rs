@@ -22,7 +22,7 @@ use ibc_proto::{
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
-    HopState, Hops,
+    Hop, Hops,
     channel::Live,
     datagram::{self, Kind},
     error::HostError,
@@ -214,10 +214,9 @@ impl Actor {
             let name =
                 found.strip_prefix(key::HOPS).and_then(|name| std::str::from_utf8(name).ok());
             if let (Some(name), Ok(chain)) = (name, std::str::from_utf8(&chain)) {
-                let hop = ConnectionId::known(name);
-                let open =
-                    self.connection(&hop).is_some_and(|end| end.state == ConnectionState::Open);
-                self.hops.set(hop, HopState { chain: chain.to_owned(), open });
+                let connection = ConnectionId::known(name);
+                let end = self.connection(&connection);
+                self.hops.set(Hop::new(connection, chain.to_owned(), end.as_ref()));
             }
             from = found;
             from.push(0);
@@ -360,7 +359,7 @@ impl Actor {
                     return;
                 };
                 self.write(key::hop(connection), Some(Bytes::copy_from_slice(chain.as_bytes())));
-                self.hops.set(connection.clone(), HopState { chain: chain.clone(), open });
+                self.hops.set(Hop::new(connection.clone(), chain.clone(), Some(&end)));
                 // Who was confirmed to has nothing to say any more.
                 if !confirmed {
                     self.send_to(&chain, Kind::Connection(connection.to_string()));

@@ -4,12 +4,16 @@ use std::{error::Error as _, time::Duration};
 
 use ibc_proto::ibc::applications::interchain_accounts::host::v1::Params;
 
-use super::report::{Check, Finding};
+use super::{
+    must,
+    report::{Check, Finding},
+};
 use crate::{
     chain::{
         ChainError, GasPrice, RpcError, TxSettings, answer::BlockParams, connect::trusting_period,
         query::Versions, rpc::Status,
     },
+    client::{SOLO_MACHINE, TENDERMINT},
     height::Timestamp,
     ledger::Trust,
 };
@@ -211,6 +215,22 @@ pub(super) fn accounts(params: Result<Option<Params>, RpcError>) -> Finding {
             let others = others.len();
             Finding::good(CHECK, format!("interchain accounts may do {one} and {others} others"))
         }
+    }
+}
+
+pub(super) fn clients(chain: &str, allowed: Result<Vec<String>, RpcError>) -> Finding {
+    const CHECK: Check = Check::Clients;
+    let allowed = match allowed {
+        Ok(allowed) => allowed,
+        Err(error) => return refused(CHECK, &error.into()),
+    };
+    match must::take_hosts(chain, &allowed, TENDERMINT) {
+        Ok(found) => Finding::good(CHECK, found),
+        Err(error) => match must::take_hosts(chain, &allowed, SOLO_MACHINE) {
+            Ok(found) => Finding::warning(CHECK, format!("{found} only"))
+                .advise("show the host as a solo machine: `HostBuilder::solo_machine`"),
+            Err(_) => refused(CHECK, &error),
+        },
     }
 }
 
@@ -441,6 +461,17 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_may_take_hosts_as_one_kind_of_client_only() {
+        let judged = |allowed: &[&str]| {
+            clients("a-1", Ok(allowed.iter().map(|&kind| kind.to_owned()).collect()))
+        };
+        is(judged(&["*"]), Good, "07-tendermint");
+        is(judged(&["06-solomachine", "07-tendermint"]), Good, "07-tendermint");
+        is(judged(&["06-solomachine"]), Warning, "06-solomachine only");
+        is(judged(&["08-wasm"]), Problem, "07-tendermint");
+    }
+
+    #[test]
     fn a_balance_is_counted_in_gas() {
         let price = GasPrice::parse("0.025stake").unwrap();
         let judged = |coins| balance(&price, Ok(coins));
@@ -483,7 +514,7 @@ mod tests {
             let advice = finding.advice.expect(&text);
             assert_eq!(format!("{}: {advice}", finding.found), text);
         }
-        let no_hosts = refused(ChainError::NoHosts { chain: "a-1".to_owned() });
+        let no_hosts = refused(ChainError::NoHosts { chain: "a-1".to_owned(), kind: TENDERMINT });
         assert_eq!((no_hosts.level, no_hosts.advice), (Problem, None));
         let source = Arc::new(std::io::Error::other("refused by the kernel"));
         let finding = refused(RpcError::Unreachable { url: url(), source }.into());

@@ -101,8 +101,7 @@ async fn made_of(rpc: &Rpc, chain: &str) -> Vec<Finding> {
 }
 
 async fn clients(rpc: &Rpc, chain: &str) -> Finding {
-    let judged = async { must::take_hosts(chain, &rpc.allowed_clients().await?) };
-    must(Check::Clients, judged.await)
+    judge::clients(chain, rpc.allowed_clients().await)
 }
 
 async fn history(rpc: &Rpc, status: &Status) -> [Finding; 3] {

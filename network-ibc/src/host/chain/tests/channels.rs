@@ -32,6 +32,7 @@ async fn records_go_to_a_chain_and_come_back() {
     let host = Host::in_memory("host-1").unwrap();
     let hop = host.connect_chain(there.config()).await.unwrap();
     assert_eq!((hop.chain.as_str(), hop.open), (there.simd.id(), true));
+    assert_eq!(hop.counterparty.as_ref().map(ConnectionId::as_str), Some(THERE));
     assert_eq!(host.hops(), std::slice::from_ref(&hop));
     // It is there.
     assert_eq!(host.connect_chain(there.config()).await.unwrap(), hop);
