@@ -70,6 +70,26 @@ async fn records_go_to_a_chain_and_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn records_pass_while_validators_leave() {
+    // With each block from the 21st on there is one less.
+    let there = There::with(|settings| settings.silent = 40);
+    let host = Host::in_memory("host-1").unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    let (handler, mut echoed) = teller();
+    let connection = port.connect(remote(&hop, "ordered").as_str(), handler).await.unwrap();
+    let mut number = 0_u64;
+    while there.rpc.status().await.unwrap().height < 50 {
+        let record = number.to_be_bytes().to_vec();
+        assert_eq!(within(connection.send(record.clone())).await.unwrap(), OK);
+        assert_eq!(within(echoed.recv()).await.unwrap(), record);
+        number += 1;
+    }
+    assert!(number > 1, "nothing was sent meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_solo_machine_is_a_host_like_any_other() {
     let there = There::start();
     let host = host("solo", true);
