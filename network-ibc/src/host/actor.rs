@@ -511,8 +511,10 @@ impl Actor {
                 return None;
             }
             let unacked = self.ledger.outstanding(&port, &id);
+            let settled = self.ledger.private(path::received_below(&port, &id).as_bytes());
+            let settled = settled.as_deref().and_then(crate::engine::number).unwrap_or(1);
             let there = (end.counterparty_port, end.counterparty?);
-            Some(super::chain::EndState { there, unacked })
+            Some(super::chain::EndState { there, unacked, settled })
         });
         super::chain::ChainState {
             theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
