@@ -145,10 +145,9 @@ impl Rpc {
         let (answer, _) =
             self.ask::<GetNodeInfoResponse>(PATH, &GetNodeInfoRequest {}, None).await?;
         let version = answer.application_version.unwrap_or_default();
-        let mut parts = version.build_deps.iter();
-        let ibc = parts.find(|part| part.path.starts_with("github.com/cosmos/ibc-go/"));
+        let parts = version.build_deps.iter().map(|part| (&part.path[..], &part.version[..]));
         Ok(Versions {
-            ibc: ibc.map(|part| part.version.clone()),
+            ibc: ibc_go(parts).map(str::to_owned),
             app: version.app_name,
             app_version: version.version,
             sdk: version.cosmos_sdk_version,
@@ -417,6 +416,22 @@ impl Rpc {
     }
 }
 
+/// Of the Go modules that a program is built of, each with its version, the version of ibc-go.
+///
+/// The repository has other modules, with versions of their own: the capabilities that go with v8,
+/// or the client `08-wasm`. Of several major versions the newest is what runs: a program has older
+/// ones for their types.
+fn ibc_go<'a>(parts: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    let versions = parts.filter_map(|(path, version)| {
+        let major = match path.strip_prefix("github.com/cosmos/ibc-go")? {
+            "" => 1,
+            major => major.strip_prefix("/v")?.parse::<u32>().ok()?,
+        };
+        Some((major, version))
+    });
+    versions.max_by_key(|(major, _)| *major).map(|(_, version)| version)
+}
+
 /// The part of a node's configuration (SDK, `cosmos.base.node.v1beta1.ConfigResponse`) that matters
 /// here.
 #[derive(Clone, PartialEq, Message)]
@@ -440,5 +455,24 @@ fn found<T>(asked: Result<T, RpcError>) -> Result<Option<T>, RpcError> {
         Ok(answer) => Ok(Some(answer)),
         Err(RpcError::Query { log, .. }) if log.contains("not found") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ibc_go_is_told_from_the_other_modules_of_its_repository() {
+        let sdk = ("github.com/cosmos/cosmos-sdk", "v0.50.9");
+        let capability = ("github.com/cosmos/ibc-go/modules/capability", "v1.0.1");
+        let wasm = ("github.com/cosmos/ibc-go/modules/light-clients/08-wasm/v10", "v10.3.0");
+        let of = |parts: &[(&'static str, &'static str)]| ibc_go(parts.iter().copied());
+        let eight = ("github.com/cosmos/ibc-go/v8", "v8.8.0");
+        let eleven = ("github.com/cosmos/ibc-go/v11", "v11.2.0");
+        assert_eq!(of(&[sdk, capability, wasm, eight]), Some("v8.8.0"));
+        assert_eq!(of(&[sdk, eleven, eight]), Some("v11.2.0"));
+        assert_eq!(of(&[("github.com/cosmos/ibc-go", "v1.5.0")]), Some("v1.5.0"));
+        assert_eq!(of(&[sdk, capability, ("github.com/cosmos/ibc-go-extras/v3", "v3.0.0")]), None);
     }
 }
