@@ -1,4 +1,4 @@
-package main
+package simd
 
 import (
 	"encoding/json"
@@ -20,7 +20,6 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/genutil"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
-	"github.com/cosmos/ibc-go/v10/testing/simapp"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +37,7 @@ type settings struct {
 	index                   bool
 }
 
-func homeCommand(app *simapp.SimApp) *cobra.Command {
+func homeCommand(app App) *cobra.Command {
 	s := settings{}
 	cmd := &cobra.Command{
 		Use:   "home",
@@ -59,7 +58,7 @@ func homeCommand(app *simapp.SimApp) *cobra.Command {
 	return cmd
 }
 
-func makeHome(app *simapp.SimApp, s settings) error {
+func makeHome(app App, s settings) error {
 	cmtcfg.EnsureRoot(s.home)
 	if err := os.MkdirAll(filepath.Join(s.home, "data"), 0o700); err != nil {
 		return err
@@ -109,7 +108,7 @@ func configOf(s settings) *cmtcfg.Config {
 	return config
 }
 
-func genesis(app *simapp.SimApp, validator *cmttypes.Validator) (json.RawMessage, error) {
+func genesis(app App, validator *cmttypes.Validator) (json.RawMessage, error) {
 	set := cmttypes.NewValidatorSet([]*cmttypes.Validator{validator})
 	var owners []authtypes.GenesisAccount
 	var balances []banktypes.Balance
