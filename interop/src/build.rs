@@ -15,7 +15,7 @@ const ELSEWHERE: &str = "NETWORK_TEST_SIMD";
 /// The path of `simd` with the version of ibc-go that is wanted, built if it is not or if its
 /// sources have changed since.
 ///
-/// The first build compiles some 2,000 packages, five minutes of one core. Processes that ask at
+/// The first build compiles some 1,300 packages, four minutes of one core. Processes that ask at
 /// the same time wait for one of them to build.
 ///
 /// # Errors
