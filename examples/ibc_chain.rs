@@ -34,6 +34,8 @@ usage: ibc_chain --rpc URL --key FILE [OPTION VALUE]...
   --key FILE          64 hexadecimal digits or the words of a mnemonic; chmod 600
   --prefix TEXT       how addresses of the chain begin           (cosmos)
   --gas-price PRICE   such as 0.025uatom                         (nothing is paid)
+  --max-gas-price PRICE
+                      up to what is paid when the chain wants more
   --chain ID          refuse any other chain
   --port NAME         the chain's port to connect to             (mock)
   --order ORDER       ordered or unordered                       (ordered)
@@ -87,7 +89,8 @@ async fn run() -> Result<bool, Box<dyn Error>> {
     });
     let (hop, took) = timed(hop).await;
     let hop = hop?;
-    done(took, format_args!("{} to {} is open", hop.connection, hop.chain));
+    let there = hop.counterparty.as_ref().map_or("?", |connection| connection.as_str());
+    done(took, format_args!("{} to {}'s {there} is open", hop.connection, hop.chain));
 
     println!("channel");
     let port = Network::builder().protocol(host.clone()).build()?.bind("/ibc-port/example").await?;
@@ -157,7 +160,7 @@ struct Options {
     rpc: String,
     key: String,
     prefix: String,
-    gas_price: Option<GasPrice>,
+    tx: TxSettings,
     chain: Option<String>,
     port: PortId,
     order: Order,
@@ -173,7 +176,7 @@ impl Options {
             rpc: String::new(),
             key: String::new(),
             prefix: "cosmos".to_owned(),
-            gas_price: None,
+            tx: TxSettings::default(),
             chain: None,
             port: PortId::new("mock")?,
             order: Order::Ordered,
@@ -187,12 +190,8 @@ impl Options {
                 "--rpc" => rpc = Some(value()?),
                 "--key" => key = Some(value()?),
                 "--prefix" => options.prefix = value()?,
-                "--gas-price" => {
-                    let price = value()?;
-                    let read = GasPrice::parse(&price);
-                    let none = || format!("{price:?} is no price: write it like 0.025uatom");
-                    options.gas_price = Some(read.ok_or_else(none)?);
-                }
+                "--gas-price" => options.tx.gas_price = price(&value()?)?,
+                "--max-gas-price" => options.tx.max_gas_price = Some(price(&value()?)?),
                 "--chain" => options.chain = Some(value()?),
                 "--port" => options.port = PortId::new(&value()?)?,
                 "--order" => {
@@ -218,13 +217,12 @@ impl Options {
         let key = ChainKey::from_file(Path::new(&self.key))?.with_prefix(&self.prefix)?;
         let mut config = ChainConfig::new(&self.rpc, key);
         config.id.clone_from(&self.chain);
-        if let Some(price) = &self.gas_price {
-            let mut tx = TxSettings::default();
-            tx.gas_price = price.clone();
-            config = config.with_tx(tx);
-        }
-        Ok(config)
+        Ok(config.with_tx(self.tx.clone()))
     }
+}
+
+fn price(text: &str) -> Result<GasPrice, String> {
+    GasPrice::parse(text).ok_or_else(|| format!("{text:?} is no price: write it like 0.025uatom"))
 }
 
 // ---- what is printed -----------------------------------------------------------------

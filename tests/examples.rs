@@ -188,7 +188,7 @@ fn a_host_has_a_record_acknowledged_on_a_chain() {
     for line in [
         "a host can relay to this chain: ",
         " s  each has a client of the other",
-        " s  connection-0 to chain-a is open",
+        " s  connection-0 to chain-a's connection-0 is open",
         " s  open to /ibc-hop/connection-0/ibc-port/mock/ordered/any/ibc-channel/channel-0",
         " s  \"hello\" is acknowledged: {\"result\":\"AQ==\"}",
         " s  the chain has sent \"hello\"",

@@ -24,6 +24,19 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const RECORDS: usize = 100;
 /// How many packets of tokens are sent at once.
 const PACKETS: usize = 500;
+/// How long nothing is done.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Says what it costs to do nothing.
+async fn idle(when: &str) -> Result<()> {
+    sleep(Duration::from_secs(2)).await;
+    let ((before, _), began) = (used()?, Instant::now());
+    sleep(IDLE).await;
+    let (after, resident) = used()?;
+    let share = (after - before) / began.elapsed().as_secs_f64() * 100.0;
+    println!("idle {when}: {share:.2} % of a core, {resident:.0} MB");
+    Ok(())
+}
 
 /// How much processor time this process has used, in seconds, and its memory in MB.
 fn used() -> Result<(f64, f64)> {
@@ -61,6 +74,8 @@ async fn main() -> Result<()> {
     let opened = began.elapsed();
     println!("from nothing to a hop {hopped:.1?}, {:.1} blocks", blocks(hopped));
     println!("from nothing to a channel {opened:.1?}, {:.1} blocks", blocks(opened));
+
+    idle("with one channel").await?;
 
     let mut acks = Vec::new();
     for number in 0..RECORDS {
@@ -110,11 +125,5 @@ async fn main() -> Result<()> {
     );
     while under_way.join_next().await.is_some() {}
 
-    sleep(Duration::from_secs(2)).await;
-    let ((before, _), began) = (used()?, Instant::now());
-    sleep(Duration::from_secs(20)).await;
-    let (after, resident) = used()?;
-    let share = (after - before) / began.elapsed().as_secs_f64() * 100.0;
-    println!("idle: {share:.2} % of a core, {resident:.0} MB");
-    Ok(())
+    idle("with all of that behind it").await
 }

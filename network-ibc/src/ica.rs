@@ -25,7 +25,7 @@
 //! # }
 //! ```
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     address::Order,
-    host::{Context, Host, HostError, Module, ModuleChannel},
+    host::{Context, Host, HostError, Module, ModuleChannel, Waiting},
     identifier::{ChannelId, ConnectionId, PortId},
     interchain::IcaChannel,
 };
@@ -111,7 +111,7 @@ struct Acknowledgement {
 #[derive(Debug, Default)]
 pub struct Controller {
     /// Who waits for what became of a packet.
-    waiting: HashMap<(ChannelId, u64), oneshot::Sender<Outcome>>,
+    waiting: Waiting<Outcome>,
 }
 
 impl Controller {
@@ -119,18 +119,6 @@ impl Controller {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn tell(
-        &mut self,
-        context: &mut Context<'_>,
-        channel: &ChannelId,
-        sequence: u64,
-        outcome: Outcome,
-    ) {
-        if let Some(waiting) = self.waiting.remove(&(channel.clone(), sequence)) {
-            context.once_stored(move || drop(waiting.send(outcome)));
-        }
     }
 }
 
@@ -174,7 +162,7 @@ impl Module for Controller {
             Ok(ack) => responses(&ack).map_or(Outcome::Unknown(ack), Outcome::Executed),
             Err(refusal) => Outcome::Refused(refusal.text().to_owned()),
         };
-        self.tell(context, &channel.channel, sequence, outcome);
+        self.waiting.tell(context, channel, sequence, outcome);
     }
 
     fn on_timeout(
@@ -184,7 +172,7 @@ impl Module for Controller {
         sequence: u64,
         _: &Bytes,
     ) {
-        self.tell(context, &channel.channel, sequence, Outcome::NotReceived);
+        self.waiting.tell(context, channel, sequence, Outcome::NotReceived);
     }
 
     fn on_close(&mut self, context: &mut Context<'_>, channel: &ModuleChannel) {
@@ -290,7 +278,7 @@ impl Account {
             let channel = context.get(channel_key(&hop)).ok_or(IcaError::Closed)?;
             let channel = ChannelId::known(&String::from_utf8_lossy(&channel));
             let sequence = context.send(&channel, record, timeout)?;
-            controller.waiting.insert((channel, sequence), tell);
+            controller.waiting.push(channel, sequence, tell);
             Ok::<_, IcaError>(())
         };
         self.host.with_module(&self.port, send).await?;

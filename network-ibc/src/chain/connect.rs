@@ -115,10 +115,12 @@ pub enum ChainError {
         version: String,
     },
     /// The chain takes no such clients.
-    #[error("{chain} takes no clients of kind 07-tendermint, which hosts are")]
+    #[error("{chain} takes no clients of the kind {kind}, which the host is to it")]
     NoHosts {
         /// The chain.
         chain: String,
+        /// The kind.
+        kind: &'static str,
     },
     /// The chain does not know the account.
     #[error("{chain} does not know the account {address}: send some of its coins there")]
@@ -147,8 +149,11 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Finds out about a chain.
-    pub(crate) async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
+    /// Finds out about a chain that is to have a client of that kind.
+    pub(crate) async fn connect(
+        config: ChainConfig,
+        kind: &'static str,
+    ) -> Result<Self, ChainError> {
         let rpc = Rpc::new(&config.url, &config.rpc)?;
         let status = rpc.status().await?;
         let url = rpc.http().url();
@@ -158,7 +163,7 @@ impl Chain {
         let id = status.chain;
         tracing::debug!(chain = id, ?versions, "connected");
         must::be_new_enough(&id, &versions)?;
-        must::take_hosts(&id, &rpc.allowed_clients().await?)?;
+        must::take_hosts(&id, &rpc.allowed_clients().await?, kind)?;
         let unbonding = rpc.unbonding_time().await?;
         let signer = config.key.address();
         must::know(&id, &signer, rpc.account(&signer).await?)?;

@@ -42,7 +42,7 @@ use ibc_proto::{
 };
 use prost::Message;
 
-use super::{RpcError, answer::ConsensusParams, rpc::Rpc};
+use super::{RpcError, rpc::Rpc};
 use crate::{
     engine::{Channel, Connection},
     height::Height,
@@ -378,12 +378,6 @@ impl Rpc {
             all.extend(answer.sequences);
         }
         Ok(all)
-    }
-
-    /// How much gas a block may use; `None` is without bound.
-    pub(super) async fn max_gas(&self) -> Result<Option<u64>, RpcError> {
-        let ConsensusParams { block } = self.consensus_params().await?;
-        Ok(u64::try_from(block.max_gas).ok())
     }
 
     /// Calls a service, and says at what height it answered.

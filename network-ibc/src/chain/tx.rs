@@ -26,6 +26,8 @@ pub(super) const OVERHEAD: usize = 1_024;
 
 /// How many places after its point a price has at most.
 const PLACES: usize = 9;
+/// What a price counts for.
+const BILLION: u128 = 1_000_000_000;
 
 /// What a chain asks for its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct GasPrice {
     /// The name of the coin.
     pub denom: String,
     /// How much of it 1,000,000,000 units of gas cost.
-    pub per_billion: u64,
+    pub per_billion: u128,
 }
 
 impl GasPrice {
@@ -65,27 +67,39 @@ impl GasPrice {
     }
 
     fn of(whole: &str, places: &str, denom: &str) -> Option<Self> {
-        let places: u64 = format!("{places:0<PLACES$}").parse().ok()?;
-        let whole: u64 = whole.parse().ok()?;
-        let per_billion = whole.checked_mul(1_000_000_000)?.checked_add(places)?;
+        let places: u128 = format!("{places:0<PLACES$}").parse().ok()?;
+        let whole: u128 = whole.parse().ok()?;
+        let per_billion = whole.checked_mul(BILLION)?.checked_add(places)?;
         Some(Self { denom: denom.to_owned(), per_billion })
     }
 
     /// What an amount of gas costs.
+    pub(super) fn fee_amount(&self, gas: u64) -> u128 {
+        // What is too much to count is more than there is.
+        u128::from(gas).saturating_mul(self.per_billion).div_ceil(BILLION)
+    }
+
+    /// The same, as coins.
     pub(super) fn fee(&self, gas: u64) -> Vec<Coin> {
-        let amount = u128::from(gas) * u128::from(self.per_billion);
         // The SDK refuses a coin of nothing.
-        match amount.div_ceil(1_000_000_000) {
+        match self.fee_amount(gas) {
             0 => Vec::new(),
             amount => vec![Coin { denom: self.denom.clone(), amount: amount.to_string() }],
         }
+    }
+
+    /// The least price at which an amount of gas costs as much as this.
+    pub(super) fn for_fee(fee: &Coin, gas: u64) -> Option<Self> {
+        let amount: u128 = fee.amount.parse().ok()?;
+        let per_billion = amount.checked_mul(BILLION)?.div_ceil(u128::from(gas.max(1)));
+        Some(Self { denom: fee.denom.clone(), per_billion })
     }
 }
 
 /// As it is parsed.
 impl fmt::Display for GasPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, places) = (self.per_billion / 1_000_000_000, self.per_billion % 1_000_000_000);
+        let (whole, places) = (self.per_billion / BILLION, self.per_billion % BILLION);
         write!(f, "{whole}")?;
         if places > 0 {
             write!(f, ".{}", format!("{places:0>PLACES$}").trim_end_matches('0'))?;
@@ -210,7 +224,7 @@ mod tests {
             "1u!om",
             "1ua",
             "0.0000000001uatom",
-            "99999999999uatom",
+            "999999999999999999999999999999uatom",
         ] {
             assert_eq!(price(none), None, "{none}");
         }
@@ -232,11 +246,30 @@ mod tests {
         assert_eq!(fee("0.025uatom", 100_001).as_deref(), Some("2501"));
         assert_eq!(fee("0uatom", 100_000), None);
         assert_eq!(GasPrice::free().fee(u64::MAX), []);
-        // Of the largest numbers, in Python: 18446744073 * (2**64 - 1).
+        // Of large numbers, in Python: 18446744073 * (2**60 - 1).
         assert_eq!(
-            fee("18446744073uatom", u64::MAX).as_deref(),
-            Some("340282366907849546377488827895")
+            fee("18446744073uatom", (1 << 60) - 1).as_deref(),
+            Some("21267647931740596631299229175")
         );
+        // Nobody has that much.
+        assert_eq!(
+            fee("99999999999999999999999999999uatom", u64::MAX).as_deref(),
+            Some("340282366920938463463374607432")
+        );
+    }
+
+    #[test]
+    fn a_fee_tells_the_price() {
+        let price = |amount: &str, gas| {
+            let fee = Coin { denom: "uatom".to_owned(), amount: amount.to_owned() };
+            GasPrice::for_fee(&fee, gas).map(|price| price.to_string())
+        };
+        assert_eq!(price("2500", 100_000).as_deref(), Some("0.025uatom"));
+        // Rounded up, so that the fee is enough.
+        assert_eq!(price("1", 3).as_deref(), Some("0.333333334uatom"));
+        assert_eq!(price("7", 0).as_deref(), Some("7uatom"));
+        assert_eq!(price("-1", 1), None);
+        assert_eq!(price(&u128::MAX.to_string(), 1), None);
     }
 
     #[test]
@@ -269,7 +302,7 @@ mod tests {
             account: u64::MAX,
             sequence: u64::MAX,
             gas: u64::MAX,
-            fee: GasPrice { denom: "x".repeat(128), per_billion: u64::MAX }.fee(u64::MAX),
+            fee: GasPrice { denom: "x".repeat(128), per_billion: u128::MAX }.fee(u64::MAX),
             timeout_height: u64::MAX,
         };
         for count in [0, 1, 500] {

@@ -20,7 +20,7 @@ pub use error::ClientError;
 
 pub use solomachine::SoloKey;
 pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
-pub(crate) use tendermint::Tendermint;
+pub(crate) use tendermint::{KIND as TENDERMINT, Tendermint};
 
 use crate::{
     height::{At, Height, Timestamp},

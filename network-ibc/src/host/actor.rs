@@ -19,10 +19,13 @@ use ibc_proto::{
         connection::v1::{Counterparty, MsgConnectionOpenInit},
     },
 };
-use tokio::{sync::oneshot, task::AbortHandle};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, spawn_blocking},
+};
 
 use super::{
-    HopState, Hops,
+    Hop, Hops,
     channel::Live,
     datagram::{self, Kind},
     error::HostError,
@@ -164,37 +167,60 @@ mod key {
 impl Actor {
     pub(super) async fn run(mut self) {
         self.resume();
+        // It changes hands while a block is written.
+        let mut actor = Box::new(self);
         let mut commands = Vec::new();
         loop {
-            if self.flush().is_err() {
-                // The ledger has failed: whoever waits learns it by the end of this task.
+            let due = actor.ledger.is_dirty() || actor.ledger.latest().is_none();
+            if due {
+                // If the ledger has failed, whoever waits learns it by the end of this task.
+                let Some(stored) = actor.store().await else { return };
+                actor = stored;
+            }
+            if actor.tell().is_err() {
                 return;
             }
-            self.inbox.take(&mut commands).await;
+            let inbox = actor.inbox.clone();
+            inbox.take(&mut commands).await;
             for command in commands.drain(..) {
                 match command {
                     Command::Stop => return,
                     Command::End { ended } => {
-                        if self.ledger.is_unsaved() && self.ledger.commit(now()).is_ok() {
-                            self.after.drain(..).for_each(|tell| tell());
+                        if !actor.ledger.is_unsaved() {
+                            drop(actor);
+                        } else if let Some(mut stored) = actor.store().await {
+                            stored.after.drain(..).for_each(|tell| tell());
                         }
-                        drop(self);
+                        // The ledger is closed.
                         drop(ended);
                         return;
                     }
-                    command => self.handle(command),
+                    command => actor.handle(command),
                 }
             }
         }
     }
 
-    /// Makes a block of what has changed, tells who waits, and relays.
-    fn flush(&mut self) -> Result<(), HostError> {
-        let due = self.ledger.is_dirty() || self.ledger.latest().is_none();
-        if due && let Err(error) = self.ledger.commit(now()) {
-            tracing::error!(%error, "the host stops");
-            return Err(error.into());
+    /// Makes a block of what has changed, beside the other tasks of the runtime if that waits for a
+    /// disk. `None`: it has failed, and the host ends.
+    async fn store(self: Box<Self>) -> Option<Box<Self>> {
+        let commit = |mut actor: Box<Self>| match actor.ledger.commit(now()) {
+            Ok(_) => Some(actor),
+            Err(error) => {
+                tracing::error!(%error, "the host stops");
+                None
+            }
+        };
+        if self.ledger.waits() {
+            // That fails where the runtime ends.
+            spawn_blocking(move || commit(self)).await.ok().flatten()
+        } else {
+            commit(self)
         }
+    }
+
+    /// Tells who waits what is stored, and relays.
+    fn tell(&mut self) -> Result<(), HostError> {
         self.after.drain(..).for_each(|tell| tell());
         let Self { ledger, peers, .. } = self;
         let mut gone = Vec::new();
@@ -214,10 +240,9 @@ impl Actor {
             let name =
                 found.strip_prefix(key::HOPS).and_then(|name| std::str::from_utf8(name).ok());
             if let (Some(name), Ok(chain)) = (name, std::str::from_utf8(&chain)) {
-                let hop = ConnectionId::known(name);
-                let open =
-                    self.connection(&hop).is_some_and(|end| end.state == ConnectionState::Open);
-                self.hops.set(hop, HopState { chain: chain.to_owned(), open });
+                let connection = ConnectionId::known(name);
+                let end = self.connection(&connection);
+                self.hops.set(Hop::new(connection, chain.to_owned(), end.as_ref()));
             }
             from = found;
             from.push(0);
@@ -360,7 +385,7 @@ impl Actor {
                     return;
                 };
                 self.write(key::hop(connection), Some(Bytes::copy_from_slice(chain.as_bytes())));
-                self.hops.set(connection.clone(), HopState { chain: chain.clone(), open });
+                self.hops.set(Hop::new(connection.clone(), chain.clone(), Some(&end)));
                 // Who was confirmed to has nothing to say any more.
                 if !confirmed {
                     self.send_to(&chain, Kind::Connection(connection.to_string()));

@@ -122,6 +122,8 @@ impl HostBuilder {
             ports: Arc::new(ports),
             ways: Mutex::default(),
             others: Mutex::default(),
+            #[cfg(feature = "chain")]
+            kind: self.face.kind(),
         });
         let actor = Actor {
             ledger,

@@ -11,7 +11,7 @@ use ibc_proto::{google::protobuf::Any, ibc::core::client::v1::MsgUpdateClient};
 use super::{datagram::Kind, error::HostError, wire::Known};
 use crate::{
     LedgerError,
-    client::{SoloKey, SoloState},
+    client::{SOLO_MACHINE, SoloKey, SoloState, TENDERMINT},
     engine::{Message, Store as _},
     height::{Height, Timestamp},
     ledger::{Block, Ledger, Trust},
@@ -31,10 +31,18 @@ pub(super) enum Face {
 const FACE: &[u8] = b"host/face";
 
 impl Face {
+    /// The kind of client that others have of this host.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Chain => TENDERMINT,
+            Self::Solo(_) => SOLO_MACHINE,
+        }
+    }
+
     fn name(&self) -> String {
         match self {
-            Self::Chain => "07-tendermint".to_owned(),
-            Self::Solo(key) => format!("06-solomachine with the key {}", key.name()),
+            Self::Chain => self.kind().to_owned(),
+            Self::Solo(key) => format!("{} with the key {}", self.kind(), key.name()),
         }
     }
 

@@ -29,6 +29,7 @@ use std::{
 
 pub use builder::HostBuilder;
 pub use error::{HopError, HostError};
+pub(crate) use module::Waiting;
 pub use module::{Context, Module, ModuleChannel};
 use network_core::{Endpoint, EndpointError, ListenError, Port, Refusal};
 use tokio::sync::oneshot;
@@ -42,6 +43,7 @@ use self::{
 use crate::{
     LedgerKey,
     address::IbcEndpoint,
+    engine::{Connection, ConnectionState},
     identifier::{ConnectionId, PortId},
 };
 
@@ -111,6 +113,9 @@ struct Shared {
     ways: Mutex<HashMap<String, Way>>,
     /// The clients that other hosts have of this one, by their chains.
     others: Mutex<HashMap<String, String>>,
+    /// The kind of client that others have of this host.
+    #[cfg(feature = "chain")]
+    kind: &'static str,
 }
 
 impl std::fmt::Debug for Shared {
@@ -131,28 +136,36 @@ pub struct Hop {
     pub connection: ConnectionId,
     /// The id of the chain at the other end.
     pub chain: String,
+    /// Its name at that end, once that is known.
+    pub counterparty: Option<ConnectionId>,
     /// Whether its handshake is done.
     pub open: bool,
 }
 
-/// The hops of a host.
-#[derive(Debug, Default)]
-struct Hops(Mutex<BTreeMap<ConnectionId, HopState>>);
-
-#[derive(Clone, Debug)]
-struct HopState {
-    chain: String,
-    open: bool,
+impl Hop {
+    fn new(connection: ConnectionId, chain: String, end: Option<&Connection>) -> Self {
+        let open = end.is_some_and(|end| end.state == ConnectionState::Open);
+        let counterparty = end.and_then(|end| end.counterparty.clone());
+        Self { connection, chain, counterparty, open }
+    }
 }
 
+/// The hops of a host.
+#[derive(Debug, Default)]
+struct Hops(Mutex<BTreeMap<ConnectionId, Hop>>);
+
 impl Hops {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, HopState>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Hop>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets a hop; gives what it was before.
-    fn set(&self, hop: ConnectionId, state: HopState) -> Option<HopState> {
-        self.lock().insert(hop, state)
+    fn set(&self, hop: Hop) -> Option<Hop> {
+        self.lock().insert(hop.connection.clone(), hop)
+    }
+
+    fn get(&self, hop: &ConnectionId) -> Option<Hop> {
+        self.lock().get(hop).cloned()
     }
 
     fn chain(&self, hop: &ConnectionId) -> Option<String> {
@@ -245,8 +258,7 @@ impl Host {
         let remote = remote.try_into().map_err(|error| {
             HopError::Connect(network_core::ConnectError::Endpoint(error.into()))
         })?;
-        let (connection, chain) = self.0.connect_hop(port, remote).await?;
-        Ok(Hop { connection, chain, open: true })
+        self.0.connect_hop(port, remote).await
     }
 
     /// Opens a channel from the port of a [`Module`] to
@@ -339,13 +351,6 @@ impl Host {
     /// The hops of this host, in the order of their names.
     #[must_use]
     pub fn hops(&self) -> Vec<Hop> {
-        let hops = self.0.hops.lock();
-        hops.iter()
-            .map(|(connection, HopState { chain, open })| Hop {
-                connection: connection.clone(),
-                chain: chain.clone(),
-                open: *open,
-            })
-            .collect()
+        self.0.hops.lock().values().cloned().collect()
     }
 }

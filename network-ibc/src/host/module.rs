@@ -242,6 +242,35 @@ impl std::fmt::Debug for Context<'_> {
     }
 }
 
+/// Who waits for what becomes of a module's packets.
+#[derive(Debug)]
+pub(crate) struct Waiting<T>(HashMap<(ChannelId, u64), oneshot::Sender<T>>);
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Send + 'static> Waiting<T> {
+    pub(crate) fn push(&mut self, channel: ChannelId, sequence: u64, tell: oneshot::Sender<T>) {
+        self.0.insert((channel, sequence), tell);
+    }
+
+    /// Tells whoever waits, if anybody does, once what was written meanwhile is stored.
+    pub(crate) fn tell(
+        &mut self,
+        context: &mut Context<'_>,
+        channel: &ModuleChannel,
+        sequence: u64,
+        outcome: T,
+    ) {
+        if let Some(waiting) = self.0.remove(&(channel.channel.clone(), sequence)) {
+            context.once_stored(move || drop(waiting.send(outcome)));
+        }
+    }
+}
+
 /// A channel that a module begins.
 pub(super) struct OpenForModule {
     pub(super) port: PortId,

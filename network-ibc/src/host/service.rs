@@ -21,14 +21,14 @@ use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Shared,
+    Hop, Shared,
     error::{HopError, HostError},
     inbox::Command,
     wire::{
         self, Batch, Client, Greeted, Greeting, Known, Outcomes, Proved, Role, Say, States, What,
     },
 };
-use crate::{client::verify_ed25519, identifier::ConnectionId, ledger::valid_chain};
+use crate::{client::verify_ed25519, ledger::valid_chain};
 
 /// How long a hop may take, in all.
 pub(super) const HOP_TIME: Duration = Duration::from_secs(20);
@@ -198,14 +198,14 @@ impl Shared {
         self: &Arc<Self>,
         port: &Port,
         remote: Endpoint,
-    ) -> Result<(ConnectionId, String), HopError> {
+    ) -> Result<Hop, HopError> {
         let made = tokio::time::timeout(HOP_TIME, async {
             let (connection, chain) = self.reach(port, remote.clone(), None).await?;
             let other = self.clients_of_each_other(&connection, &chain).await?;
             let asked = chain.clone();
             let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
             self.keep(port.clone(), remote, chain.clone(), connection);
-            Ok((hop, chain))
+            self.hops.get(&hop).ok_or(HopError::Host(HostError::NoHop { hop }))
         });
         made.await.map_err(|_| HopError::Unfinished)?
     }

@@ -34,7 +34,7 @@ mod bank;
 mod data;
 mod error;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 pub use error::TransferError;
@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     address::Order,
-    host::{Context, Host, HostError, Module, ModuleChannel},
+    host::{Context, Host, HostError, Module, ModuleChannel, Waiting},
     identifier::{ChannelId, ConnectionId, PortId},
 };
 
@@ -69,7 +69,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct Transfer {
     /// Who waits for what became of a packet.
-    waiting: HashMap<(ChannelId, u64), oneshot::Sender<Outcome>>,
+    waiting: Waiting<Outcome>,
 }
 
 impl Transfer {
@@ -77,18 +77,6 @@ impl Transfer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn tell(
-        &mut self,
-        context: &mut Context<'_>,
-        channel: &ChannelId,
-        sequence: u64,
-        outcome: Outcome,
-    ) {
-        if let Some(waiting) = self.waiting.remove(&(channel.clone(), sequence)) {
-            context.once_stored(move || drop(waiting.send(outcome)));
-        }
     }
 
     /// Gives tokens back to who has sent them.
@@ -162,7 +150,7 @@ impl Module for Transfer {
                 Outcome::Refunded(Why::Refused(refusal.text().to_owned()))
             }
         };
-        self.tell(context, &channel.channel, sequence, outcome);
+        self.waiting.tell(context, channel, sequence, outcome);
     }
 
     fn on_timeout(
@@ -173,7 +161,7 @@ impl Module for Transfer {
         record: &Bytes,
     ) {
         Self::refund(context, channel, record);
-        self.tell(context, &channel.channel, sequence, Outcome::Refunded(Why::NotReceived));
+        self.waiting.tell(context, channel, sequence, Outcome::Refunded(Why::NotReceived));
     }
 }
 
@@ -379,7 +367,7 @@ impl Tokens {
                 bank::add(context, Holder::Escrow(&channel), &denom, amount)?;
             }
             let sequence = context.send(&channel, record, timeout)?;
-            transfer.waiting.insert((channel, sequence), tell);
+            transfer.waiting.push(channel, sequence, tell);
             Ok(sequence)
         });
         Ok(Sent { sequence: sequence.await?, outcome })

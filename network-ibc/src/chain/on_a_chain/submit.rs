@@ -243,14 +243,77 @@ async fn gas_is_paid_for_and_what_pays_too_little_is_refused() {
     assert!((50_000..500_000).contains(&paid), "{paid}");
 
     let poor = with(1, "0.4stake").submit(vec![send(&key(1), &stranger(1), 1)]).await;
-    let refused = matches!(&poor[0], Err(TxError::Refused { code: 13, .. }));
-    assert!(refused, "{poor:?}");
+    let Err(error @ TxError::CannotPay { .. }) = &poor[0] else { panic!("{poor:?}") };
+    assert!(error.to_string().contains("required: "), "{error}");
 
     let stranger_key = ChainKey::from_hex(&"09".repeat(32)).unwrap();
     let nobody =
         Submitter::spawn(node.rpc.clone(), "chain-a", stranger_key.clone(), TxSettings::default());
     let fates = nobody.submit(vec![send(&stranger_key, &stranger(1), 1)]).await;
     assert!(matches!(&fates[0], Err(TxError::NoAccount { .. })), "{fates:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn as_much_is_paid_as_the_chain_wants_up_to_a_bound() {
+    let node = Node::with(|settings| settings.gas_price = "0.5stake".to_owned());
+    let settings = |from: &str, to: &str| TxSettings {
+        gas_price: GasPrice::parse(from).unwrap(),
+        max_gas_price: GasPrice::parse(to),
+        ..TxSettings::default()
+    };
+    let spawn =
+        |account, settings| Submitter::spawn(node.rpc.clone(), "chain-a", key(account), settings);
+    let submitter = spawn(0, settings("0.001stake", "0.5stake"));
+    let mut before = node.balance(&key(0).address()).await;
+    for _ in 0..3 {
+        give(&submitter, 0, &stranger(1), 10).await;
+        let after = node.balance(&key(0).address()).await;
+        let paid = before - after - 10;
+        assert!((100_000..250_000).contains(&paid), "{paid}");
+        before = after;
+    }
+
+    // Not more than may be paid, and nothing in another coin.
+    for (account, to) in [(1, "0.4999stake"), (2, "1other")] {
+        let submitter = spawn(account, settings("0.4stake", to));
+        let fates = submitter.submit(vec![send(&key(account), &stranger(2), 1)]).await;
+        assert!(matches!(&fates[0], Err(TxError::CannotPay { .. })), "{fates:?}");
+    }
+    assert_eq!(node.balance(&stranger(2)).await, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_is_too_large_to_be_tried_is_tried_in_part() {
+    let node = Node::start();
+    let trials = Arc::new(AtomicU32::new(0));
+    let count = trials.clone();
+    let largest = Arc::new(AtomicU32::new(0));
+    let size = largest.clone();
+    let middle = Middle::before(&node.rpc, move |_, asked| {
+        if asked["params"]["path"] == "/cosmos.tx.v1beta1.Service/Simulate" {
+            count.fetch_add(1, Ordering::Relaxed);
+            let digits = asked["params"]["data"].as_str().unwrap().len();
+            size.fetch_max(u32::try_from(digits).unwrap(), Ordering::Relaxed);
+        }
+        Verdict::Pass
+    })
+    .await;
+    let settings = TxSettings { max_bytes: 30_000, ..TxSettings::default() };
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), settings);
+    // Some 140 bytes each.
+    let all = give(&submitter, 0, &stranger(1), 200).await;
+    assert_eq!((txs(&all), trials.load(Ordering::Relaxed)), (1, 1));
+    assert!((37_000..=40_000).contains(&largest.load(Ordering::Relaxed)), "{largest:?}");
+
+    // Of what was not tried, what fails is found all the same.
+    let mut messages = vec![send(&key(0), &stranger(1), 1); 200];
+    messages[190] = send(&key(0), &stranger(1), u64::MAX);
+    for (index, fate) in submitter.submit(messages).await.into_iter().enumerate() {
+        assert_eq!(fate.is_err(), index == 190, "{index}: {fate:?}");
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 399);
 }
 
 #[tokio::test]

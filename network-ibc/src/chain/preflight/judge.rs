@@ -4,12 +4,16 @@ use std::{error::Error as _, time::Duration};
 
 use ibc_proto::ibc::applications::interchain_accounts::host::v1::Params;
 
-use super::report::{Check, Finding};
+use super::{
+    must,
+    report::{Check, Finding},
+};
 use crate::{
     chain::{
         ChainError, GasPrice, RpcError, TxSettings, answer::BlockParams, connect::trusting_period,
         query::Versions, rpc::Status,
     },
+    client::{SOLO_MACHINE, TENDERMINT},
     height::Timestamp,
     ledger::Trust,
 };
@@ -24,6 +28,9 @@ const SHORT_TRUST: Duration = Duration::from_secs(86_400);
 const ENOUGH_GAS: u128 = 100_000_000;
 /// How much gas is needed for the longest thing that is done at once, the opening of a channel.
 const LEAST_GAS: u64 = 1_000_000;
+
+/// What a block should have room for: a large record and what makes a block of it.
+const LEAST_BYTES: u64 = 100_000;
 
 /// Of how many blocks the node has shown that it can prove things, and of how many it was asked to.
 pub(super) struct Provable {
@@ -211,11 +218,30 @@ pub(super) fn accounts(params: Result<Option<Params>, RpcError>) -> Finding {
     }
 }
 
-pub(super) fn price(ours: &GasPrice, least: Result<Option<String>, RpcError>) -> Finding {
+pub(super) fn clients(chain: &str, allowed: Result<Vec<String>, RpcError>) -> Finding {
+    const CHECK: Check = Check::Clients;
+    let allowed = match allowed {
+        Ok(allowed) => allowed,
+        Err(error) => return refused(CHECK, &error.into()),
+    };
+    match must::take_hosts(chain, &allowed, TENDERMINT) {
+        Ok(found) => Finding::good(CHECK, found),
+        Err(error) => match must::take_hosts(chain, &allowed, SOLO_MACHINE) {
+            Ok(found) => Finding::warning(CHECK, format!("{found} only"))
+                .advise("show the host as a solo machine: `HostBuilder::solo_machine`"),
+            Err(_) => refused(CHECK, &error),
+        },
+    }
+}
+
+pub(super) fn price(settings: &TxSettings, least: Result<Option<String>, RpcError>) -> Finding {
     const CHECK: Check = Check::Price;
-    let paid = match ours.per_billion {
-        0 => "nothing".to_owned(),
-        _ => ours.to_string(),
+    let (ours, most) = (&settings.gas_price, settings.max_gas_price.as_ref());
+    let most = most.filter(|most| most.denom == ours.denom).unwrap_or(ours);
+    let paid = match (ours.per_billion, most.per_billion) {
+        (0, 0) => "nothing".to_owned(),
+        (from, to) if from >= to => ours.to_string(),
+        _ => format!("{ours} to {most}"),
     };
     let least = match least {
         Ok(Some(least)) => least,
@@ -234,7 +260,7 @@ pub(super) fn price(ours: &GasPrice, least: Result<Option<String>, RpcError>) ->
     };
     prices.retain(|price| price.per_billion > 0);
     let enough =
-        |least: &GasPrice| least.denom == ours.denom && ours.per_billion >= least.per_billion;
+        |least: &GasPrice| least.denom == most.denom && most.per_billion >= least.per_billion;
     if prices.is_empty() {
         return Finding::good(CHECK, format!("{paid}; the node wants nothing"));
     }
@@ -255,7 +281,7 @@ pub(super) fn balance(price: &GasPrice, balance: Result<u128, RpcError>) -> Find
         Ok(balance) => balance,
         Err(error) => return unknown(CHECK, &error),
     };
-    let gas = balance.saturating_mul(1_000_000_000) / u128::from(price.per_billion);
+    let gas = balance.saturating_mul(1_000_000_000) / price.per_billion;
     let (coins, gas_text) = (grouped(balance), grouped(gas / 1_000_000));
     let found = format!("{coins} {}: {gas_text} million units of gas", price.denom);
     let advice = format!("send some {} to the account", price.denom);
@@ -268,7 +294,7 @@ pub(super) fn balance(price: &GasPrice, balance: Result<u128, RpcError>) -> Find
     }
 }
 
-pub(super) fn limits(block: Result<BlockParams, RpcError>, settings: &TxSettings) -> Finding {
+pub(super) fn limits(block: Result<BlockParams, RpcError>) -> Finding {
     const CHECK: Check = Check::Limits;
     let BlockParams { max_bytes, max_gas } = match block {
         Ok(block) => block,
@@ -281,10 +307,8 @@ pub(super) fn limits(block: Result<BlockParams, RpcError>, settings: &TxSettings
     };
     let found =
         format!("a block may have {} and {}", most(bytes, "bytes"), most(gas, "units of gas"));
-    if bytes.is_some_and(|bytes| bytes < settings.max_bytes as u64) {
-        let bytes = settings.max_bytes;
-        return Finding::warning(CHECK, found)
-            .advise(format!("lower `TxSettings::max_bytes`, which is {bytes}"));
+    if bytes.is_some_and(|bytes| bytes < LEAST_BYTES) {
+        return Finding::warning(CHECK, found).advise("send small records");
     }
     if gas.is_some_and(|gas| gas < LEAST_GAS) {
         return Finding::warning(CHECK, found).advise("channels may be too much for it");
@@ -407,8 +431,13 @@ mod tests {
     #[test]
     fn a_price_is_compared_with_what_the_node_wants() {
         let judged = |ours: &str, least: &str| {
-            let ours = GasPrice::parse(ours).unwrap_or_else(GasPrice::free);
-            price(&ours, Ok(Some(least.to_owned())))
+            let (from, to) = ours.split_once('-').unwrap_or((ours, ""));
+            let settings = TxSettings {
+                gas_price: GasPrice::parse(from).unwrap_or_else(GasPrice::free),
+                max_gas_price: GasPrice::parse(to),
+                ..TxSettings::default()
+            };
+            price(&settings, Ok(Some(least.to_owned())))
         };
         // As the SDK writes it, with 18 places.
         is(
@@ -421,11 +450,25 @@ mod tests {
         is(judged("", "0.5stake"), Problem, "nothing, and the node wants 0.5stake");
         is(judged("1uatom", "0.5stake,0.1uatom"), Good, "0.5stake or 0.1uatom");
         is(judged("", ""), Good, "the node wants nothing");
+        is(judged("0.1stake-1stake", "0.5stake"), Good, "0.1stake to 1stake; the node wants");
+        is(judged("0.1stake-0.4stake", "0.5stake"), Problem, "0.1stake to 0.4stake, and the node");
+        is(judged("0.1stake-1uatom", "0.5stake,0.5uatom"), Problem, "0.1stake, and the node");
         is(judged("", "0stake"), Good, "the node wants nothing");
         // Rounded up, or the node would find it too little.
         is(judged("1stake", "1.000000000000000001stake"), Problem, "wants 1.000000001stake");
         is(judged("1stake", "much"), Warning, "cannot be read: much");
-        is(price(&GasPrice::free(), Ok(None)), Warning, "not known");
+        is(price(&TxSettings::default(), Ok(None)), Warning, "not known");
+    }
+
+    #[test]
+    fn a_chain_may_take_hosts_as_one_kind_of_client_only() {
+        let judged = |allowed: &[&str]| {
+            clients("a-1", Ok(allowed.iter().map(|&kind| kind.to_owned()).collect()))
+        };
+        is(judged(&["*"]), Good, "07-tendermint");
+        is(judged(&["06-solomachine", "07-tendermint"]), Good, "07-tendermint");
+        is(judged(&["06-solomachine"]), Warning, "06-solomachine only");
+        is(judged(&["08-wasm"]), Problem, "07-tendermint");
     }
 
     #[test]
@@ -443,11 +486,11 @@ mod tests {
 
     #[test]
     fn transactions_fit_into_blocks() {
-        let settings = TxSettings::default();
-        let judged = |max_bytes, max_gas| limits(Ok(BlockParams { max_bytes, max_gas }), &settings);
+        let judged = |max_bytes, max_gas| limits(Ok(BlockParams { max_bytes, max_gas }));
         is(judged(22_020_096, -1), Good, "22,020,096 bytes and any number of units of gas");
         is(judged(-1, 40_000_000), Good, "any number of bytes and 40,000,000 units of gas");
-        is(judged(200_000, -1), Warning, "200,000 bytes");
+        is(judged(200_000, -1), Good, "200,000 bytes");
+        is(judged(99_999, -1), Warning, "99,999 bytes");
         is(judged(-1, 500_000), Warning, "500,000 units of gas");
     }
 
@@ -471,7 +514,7 @@ mod tests {
             let advice = finding.advice.expect(&text);
             assert_eq!(format!("{}: {advice}", finding.found), text);
         }
-        let no_hosts = refused(ChainError::NoHosts { chain: "a-1".to_owned() });
+        let no_hosts = refused(ChainError::NoHosts { chain: "a-1".to_owned(), kind: TENDERMINT });
         assert_eq!((no_hosts.level, no_hosts.advice), (Problem, None));
         let source = Arc::new(std::io::Error::other("refused by the kernel"));
         let finding = refused(RpcError::Unreachable { url: url(), source }.into());

@@ -24,7 +24,7 @@ use futures_util::{FutureExt as _, join};
 pub use report::{Check, Finding, Level, Report};
 
 use super::{
-    ChainConfig, ChainError, RpcError, TxSettings,
+    ChainConfig, ChainError, RpcError,
     rpc::{Rpc, Status},
 };
 use crate::height::Timestamp;
@@ -67,7 +67,7 @@ pub async fn preflight(config: &ChainConfig) -> Report {
         rpc.tx(&[0; 32]).boxed(),
         rpc.ica_host().boxed(),
         payer(&rpc, config, &status.chain).boxed(),
-        limits(&rpc, &config.tx).boxed(),
+        limits(&rpc).boxed(),
     );
     findings.extend(made_of);
     findings.push(clients);
@@ -101,8 +101,7 @@ async fn made_of(rpc: &Rpc, chain: &str) -> Vec<Finding> {
 }
 
 async fn clients(rpc: &Rpc, chain: &str) -> Finding {
-    let judged = async { must::take_hosts(chain, &rpc.allowed_clients().await?) };
-    must(Check::Clients, judged.await)
+    judge::clients(chain, rpc.allowed_clients().await)
 }
 
 async fn history(rpc: &Rpc, status: &Status) -> [Finding; 3] {
@@ -134,7 +133,7 @@ async fn provable(rpc: &Rpc, height: u64) -> Result<judge::Provable, RpcError> {
 
 async fn payer(rpc: &Rpc, config: &ChainConfig, chain: &str) -> [Finding; 3] {
     let address = config.key.address();
-    let price = &config.tx.gas_price;
+    let (settings, price) = (&config.tx, &config.tx.gas_price);
     let account = async { must::know(chain, &address, rpc.account(&address).await?) };
     let (account, least, balance) = join!(
         account.boxed(),
@@ -144,9 +143,9 @@ async fn payer(rpc: &Rpc, config: &ChainConfig, chain: &str) -> [Finding; 3] {
         }
         .boxed(),
     );
-    [must(Check::Account, account), judge::price(price, least), judge::balance(price, balance)]
+    [must(Check::Account, account), judge::price(settings, least), judge::balance(price, balance)]
 }
 
-async fn limits(rpc: &Rpc, settings: &TxSettings) -> Finding {
-    judge::limits(rpc.consensus_params().await.map(|params| params.block), settings)
+async fn limits(rpc: &Rpc) -> Finding {
+    judge::limits(rpc.consensus_params().await.map(|params| params.block))
 }

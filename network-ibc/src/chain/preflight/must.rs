@@ -7,9 +7,6 @@ use crate::chain::{
     rpc::Status,
 };
 
-/// What a host is to chains: a client of this kind.
-const KIND: &str = "07-tendermint";
-
 /// It is the chain that was meant.
 pub(in crate::chain) fn be_meant(
     url: &str,
@@ -60,12 +57,16 @@ pub(in crate::chain) fn be_new_enough(
     Ok(Some(format!("ibc-go {version}")))
 }
 
-/// The chain takes clients of the kind that hosts are.
-pub(in crate::chain) fn take_hosts(chain: &str, allowed: &[String]) -> Result<String, ChainError> {
-    if allowed.iter().any(|kind| kind == KIND || kind == "*") {
-        return Ok(format!("takes clients of the kind {KIND}"));
+/// The chain takes clients of the kind that the host is.
+pub(in crate::chain) fn take_hosts(
+    chain: &str,
+    allowed: &[String],
+    kind: &'static str,
+) -> Result<String, ChainError> {
+    if allowed.iter().any(|allowed| allowed == kind || allowed == "*") {
+        return Ok(format!("takes clients of the kind {kind}"));
     }
-    Err(ChainError::NoHosts { chain: chain.to_owned() })
+    Err(ChainError::NoHosts { chain: chain.to_owned(), kind })
 }
 
 /// The chain knows the account that pays.
@@ -85,7 +86,10 @@ pub(in crate::chain) fn know(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::height::Timestamp;
+    use crate::{
+        client::{SOLO_MACHINE, TENDERMINT},
+        height::Timestamp,
+    };
 
     #[test]
     fn versions_that_check_a_client_of_themselves_are_known() {
@@ -130,10 +134,12 @@ mod tests {
 
         let kinds = |kinds: &[&str]| {
             let kinds: Vec<_> = kinds.iter().map(|&kind| kind.to_owned()).collect();
-            take_hosts("chain-a", &kinds).is_ok()
+            [TENDERMINT, SOLO_MACHINE].map(|kind| take_hosts("chain-a", &kinds, kind).is_ok())
         };
-        assert!(kinds(&["*"]) && kinds(&["06-solomachine", "07-tendermint"]));
-        assert!(!kinds(&[]) && !kinds(&["06-solomachine", "08-wasm"]));
+        assert_eq!(kinds(&["*"]), [true, true]);
+        assert_eq!(kinds(&["08-wasm", "07-tendermint"]), [true, false]);
+        assert_eq!(kinds(&["06-solomachine", "08-wasm"]), [false, true]);
+        assert_eq!(kinds(&[]), [false, false]);
         assert!(matches!(know("chain-a", "me", None), Err(ChainError::NoAccount { .. })));
         let account = Account { number: 3, sequence: 8, height: 1 };
         assert_eq!(

@@ -28,6 +28,13 @@ impl Item {
     }
 }
 
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
 /// The messages of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Batch(pub(super) Vec<Item>);
@@ -46,8 +53,22 @@ impl Batch {
         Self(waiting.drain(..count).collect())
     }
 
-    pub(super) fn messages(&self) -> Vec<Any> {
-        self.0.iter().map(|item| item.message.clone()).collect()
+    /// The first of its messages.
+    pub(super) fn messages(&self, count: usize) -> Vec<Any> {
+        self.0.iter().take(count).map(|item| item.message.clone()).collect()
+    }
+
+    /// As many of its first messages as fit, and at least one.
+    pub(super) fn first(&self, bytes: usize) -> Size {
+        let mut size = Size { messages: 0, bytes: 0 };
+        for item in &self.0 {
+            let sum = size.bytes.saturating_add(item.size);
+            if size.messages > 0 && sum > bytes {
+                break;
+            }
+            size = Size { messages: size.messages + 1, bytes: sum };
+        }
+        size
     }
 
     /// Takes one message out and says why it fails, if there is one with that number.
@@ -102,6 +123,19 @@ mod tests {
         // None is left for ever.
         assert_eq!(counts(&[500, 1, 500], 100, 100), [1, 1, 1]);
         assert_eq!(counts(&[1, 1], 0, 100), [1, 1]);
+    }
+
+    #[test]
+    fn as_many_as_fit_are_the_first() {
+        let batch = Batch((0..3).map(|_| item(90)).collect());
+        let each = batch.0[0].size;
+        let first = |bytes| {
+            let Size { messages, bytes } = batch.first(bytes);
+            (messages, bytes / each)
+        };
+        assert_eq!([first(0), first(each * 2 - 1), first(each * 2)], [(1, 1), (1, 1), (2, 2)]);
+        assert_eq!(first(usize::MAX), (3, 3));
+        assert_eq!(batch.messages(2).len(), 2);
     }
 
     #[test]

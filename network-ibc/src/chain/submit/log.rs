@@ -1,11 +1,12 @@
 //! What the texts of the Cosmos SDK say: they are all that tells some things.
 
+use ibc_proto::cosmos::base::v1beta1::Coin;
 use serde::Deserialize;
 
 use crate::chain::answer::{Event, TxResult};
 
 /// What is wrong with a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fault {
     /// The account's sequence is another one, if it says which.
     Sequence(Option<u64>),
@@ -13,8 +14,10 @@ pub(super) enum Fault {
     Message(usize),
     /// It needs more gas than it said.
     Gas,
-    /// It is the account that cannot: it has no coins, or the fee is too low. No other transaction
-    /// of it would do better.
+    /// Its fee is too low, and any one of these would do, as far as the node says it.
+    Fee(Vec<Coin>),
+    /// It is the account that cannot, for want of coins. No other transaction of it would do
+    /// better.
     Account,
     /// It came too late.
     Late,
@@ -31,9 +34,10 @@ impl Fault {
         match (codespace, code) {
             ("sdk", 32) => return Self::Sequence(number_after(log, "expected ")),
             ("sdk", 11) => return Self::Gas,
-            ("sdk", 4 | 5 | 13) => {
-                // A message may fail for want of coins, too.
-                return message(log).map_or(Self::Account, Self::Message);
+            // A message may fail for want of coins or of a fee, too.
+            ("sdk", 4 | 5) => return message(log).map_or(Self::Account, Self::Message),
+            ("sdk", 13) => {
+                return message(log).map_or_else(|| Self::Fee(required(log)), Self::Message);
             }
             ("sdk", 30) => return Self::Late,
             ("sdk", 19) => return Self::Known,
@@ -49,6 +53,20 @@ impl Fault {
 /// SDK, `baseapp/baseapp.go`, `runMsgs`.
 fn message(log: &str) -> Option<usize> {
     number_after(log, "message index: ").and_then(|index| usize::try_from(index).ok())
+}
+
+/// What a fee has to be, of the texts of the SDK (`x/auth/ante/validator_tx_fee.go`) and of modules
+/// that make a market of fees: `got: 1stake required: 5stake,3other`.
+fn required(log: &str) -> Vec<Coin> {
+    let Some((_, rest)) = log.split_once("required: ") else { return Vec::new() };
+    let coins = rest.split_whitespace().next().unwrap_or_default();
+    let coins = coins.trim_end_matches([':', ',', '.', ';']).split(',');
+    let coin = |text: &str| {
+        let (amount, denom) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+        let coin = Coin { denom: denom.to_owned(), amount: amount.to_owned() };
+        (!amount.is_empty()).then_some(coin)
+    };
+    coins.filter_map(coin).collect()
 }
 
 fn number_after(text: &str, what: &str) -> Option<u64> {
@@ -105,9 +123,32 @@ mod tests {
         assert_eq!(Fault::of("client", 5, failed), Fault::Message(7));
         assert_eq!(Fault::of("sdk", 5, failed), Fault::Message(7));
         assert_eq!(Fault::of("sdk", 5, "1stake is smaller than 2stake"), Fault::Account);
+        assert_eq!(Fault::of("sdk", 13, failed), Fault::Message(7));
         assert_eq!(Fault::of("sdk", 11, "out of gas in location: x"), Fault::Gas);
         assert_eq!(Fault::of("channel", 22, "packet messages are redundant"), Fault::Other);
         assert_eq!(Fault::of("", 1, "message index: 99999999999999999999999"), Fault::Other);
+    }
+
+    #[test]
+    fn a_fee_that_is_too_low_says_what_is_enough() {
+        let wanted = |log| match Fault::of("sdk", 13, log) {
+            Fault::Fee(coins) => {
+                let texts = coins.iter().map(|coin| format!("{} {}", coin.amount, coin.denom));
+                texts.collect::<Vec<_>>().join(" or ")
+            }
+            other => panic!("{other:?}"),
+        };
+        let of_sdk = "insufficient fees; got: 10stake required: 123stake: insufficient fee";
+        assert_eq!(wanted(of_sdk), "123 stake");
+        let of_sdk = "insufficient fees; got:  required: 5ibc/AB12,123stake: insufficient fee";
+        assert_eq!(wanted(of_sdk), "5 ibc/AB12 or 123 stake");
+        let of_market = "error checking fee: got: 1uatom required: 22uatom, minGasPrice: 0.005";
+        assert_eq!(wanted(of_market), "22 uatom");
+        for none in
+            ["", "insufficient fee", "required: ", "required: : x", "required: 5", "required: x"]
+        {
+            assert_eq!(wanted(none), "", "{none}");
+        }
     }
 
     fn event(kind: &str, index: Option<&str>) -> String {

@@ -27,18 +27,26 @@ const QUEUE: usize = 64;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TxSettings {
-    /// What a unit of gas costs. Default: nothing, which few chains take.
+    /// What is paid for a unit of gas. Default: nothing, which few chains take.
     pub gas_price: GasPrice,
+    /// Up to what is paid for it when the chain wants more, in the same coin. Each time the chain
+    /// says that a fee is too low, as much is paid as it says, and after each block less again.
+    /// Default: none, so that never more than [`gas_price`](Self::gas_price) is paid.
+    pub max_gas_price: Option<GasPrice>,
     /// How much gas a transaction may use, in percent of what it used when it was tried. Default:
     /// 130.
+    ///
+    /// A transaction of more than two thirds of [`max_bytes`](Self::max_bytes) is tried without its
+    /// last messages, which are taken to be like the first.
     pub gas_percent: u32,
     /// How much gas a transaction may use, whatever it needs. No more than what a block of the
     /// chain may use counts. Default: 50,000,000.
     pub max_gas: u64,
-    /// How many messages a transaction may have. Default: 500.
+    /// How many messages a transaction may have. Default: 1,000.
     pub max_messages: usize,
-    /// How many bytes a transaction may have. Default: 480,000, which fill a request of a node
-    /// whose limits are the default ones: it holds a transaction in hexadecimal digits.
+    /// How many bytes a transaction may have; one message two thirds of it. No more than what a
+    /// block of the chain may have counts. Default: 740,000, which fill a request of a node whose
+    /// limits are the default ones (CometBFT, `max_body_bytes`).
     pub max_bytes: usize,
     /// Within how many blocks a transaction is included or never. Default: 30.
     pub timeout_blocks: u64,
@@ -48,12 +56,21 @@ impl Default for TxSettings {
     fn default() -> Self {
         Self {
             gas_price: GasPrice::free(),
+            max_gas_price: None,
             gas_percent: 130,
             max_gas: 50_000_000,
-            max_messages: 500,
-            max_bytes: 480_000,
+            max_messages: 1_000,
+            max_bytes: 740_000,
             timeout_blocks: 30,
         }
+    }
+}
+
+impl TxSettings {
+    /// How many bytes of a transaction can be tried: a node takes what is to be tried in
+    /// hexadecimal digits, and what is to be executed in base 64.
+    fn trial_bytes(&self) -> usize {
+        self.max_bytes / 3 * 2
     }
 }
 
@@ -93,6 +110,17 @@ pub enum TxError {
     NoAccount {
         /// The account's address.
         address: String,
+    },
+    /// The account has too little, or may not pay as much as the chain wants.
+    #[error(
+        "{address} cannot pay for a transaction: {log}: send coins there, or raise \
+         `TxSettings::gas_price`"
+    )]
+    CannotPay {
+        /// The account's address.
+        address: String,
+        /// What the chain says.
+        log: String,
     },
     /// Others use the account.
     #[error(
@@ -171,7 +199,7 @@ impl Submitter {
     /// Begins to sign for the chain with that id.
     pub(crate) fn spawn(rpc: Rpc, chain: &str, key: ChainKey, settings: TxSettings) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let limit = settings.max_bytes.saturating_sub(OVERHEAD);
+        let limit = settings.trial_bytes().saturating_sub(OVERHEAD);
         let worker = Worker::new(rpc, chain.to_owned(), key, settings, requests);
         Self { queue, limit, task: tokio::spawn(worker.run()) }
     }

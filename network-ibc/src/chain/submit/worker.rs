@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use ibc_proto::cosmos::base::v1beta1::Coin;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
@@ -12,21 +13,27 @@ use super::{
 };
 use crate::chain::{
     RpcError,
-    answer::TxResult,
+    answer::{ConsensusParams, TxResult},
     key::ChainKey,
     query::Account,
     rpc::{Rpc, hash},
-    tx::{self, OVERHEAD, Terms},
+    tx::{self, GasPrice, OVERHEAD, Terms},
 };
 
 /// How long is waited for a node that does not answer, at first and at most.
 const WAIT: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+/// What a block has besides its transactions at most, in bytes: its header, and what its last one
+/// was signed with by 200 validators.
+const BLOCK_OVERHEAD: usize = 25_000;
 /// How often one batch is begun anew because of the account's sequence.
 const SEQUENCE_TRIES: u32 = 20;
 /// The most that is added to the gas that a trial used.
 const MAX_GAS_PERCENT: u64 = 500;
 /// How often one batch is sent without any block taking it.
 const SENDING_TRIES: u32 = 5;
+/// What of a price above [`TxSettings::gas_price`] is left after each block that took a
+/// transaction, in percent: who asks for less than was paid does not say so.
+const PRICE_PERCENT: u128 = 90;
 
 pub(super) struct Worker {
     rpc: Rpc,
@@ -38,11 +45,20 @@ pub(super) struct Worker {
     waiting: VecDeque<Item>,
     /// Number and next sequence, once they are known.
     account: Option<Account>,
-    /// The most gas that a transaction may use, once that is known.
-    max_gas: Option<u64>,
+    /// What the chain lets a transaction be, once that is known.
+    limits: Option<Limits>,
+    /// What is paid for gas now.
+    price: GasPrice,
     /// How much gas a transaction may use, in percent of what it used when it was tried.
     gas_percent: u64,
     witness: Witness,
+}
+
+/// What a transaction may be at most.
+#[derive(Clone, Copy)]
+struct Limits {
+    gas: u64,
+    bytes: usize,
 }
 
 /// What is to be done with a batch.
@@ -70,7 +86,8 @@ impl Worker {
             requests,
             waiting: VecDeque::new(),
             account: None,
-            max_gas: None,
+            limits: None,
+            price: settings.gas_price.clone(),
             gas_percent: u64::from(settings.gas_percent.max(100)),
             witness,
             settings,
@@ -89,7 +106,7 @@ impl Worker {
                 let Ok(items) = self.requests.try_recv() else { break };
                 self.waiting.extend(items);
             }
-            let bytes = self.settings.max_bytes.saturating_sub(OVERHEAD);
+            let bytes = self.limits().await.bytes.saturating_sub(OVERHEAD);
             let batch = Batch::take(&mut self.waiting, self.settings.max_messages, bytes);
             self.execute(batch).await;
         }
@@ -137,7 +154,7 @@ impl Worker {
             Ok(used) => used,
             Err((fault, error)) => return self.judge(batch, fault, error, sequences).await,
         };
-        let max_gas = self.max_gas().await;
+        let max_gas = self.limits().await.gas;
         if used > max_gas {
             if batch.0.len() > 1 {
                 return Next::Halves(batch);
@@ -160,12 +177,17 @@ impl Worker {
             account: account.number,
             sequence: account.sequence,
             gas,
-            fee: self.settings.gas_price.fee(gas),
+            fee: self.price.fee(gas),
             timeout_height: until,
         };
-        let bytes = tx::sign(&self.key, batch.messages(), &terms);
+        let bytes = tx::sign(&self.key, batch.messages(batch.0.len()), &terms);
         let sent = Sent { hash: hash(&bytes), bytes, sequence: account.sequence, after, until };
         if let Err((fault, error)) = self.witness.send(&sent).await {
+            if let Fault::Fee(wanted) = &fault
+                && self.pay(wanted, gas)
+            {
+                return Next::Again(batch);
+            }
             return self.judge(batch, fault, error, sequences).await;
         }
         match self.witness.find_out(&sent).await {
@@ -174,6 +196,8 @@ impl Worker {
                 self.account =
                     Some(Account { sequence: account.sequence.saturating_add(1), ..account });
                 (*sequences, *sendings) = (0, 0);
+                let less = self.price.per_billion / 100 * PRICE_PERCENT;
+                self.price.per_billion = less.max(self.settings.gas_price.per_billion);
                 if result.code == 0 {
                     self.gas_percent = u64::from(self.settings.gas_percent.max(100));
                     included(batch, height, sent.hash, result);
@@ -238,8 +262,9 @@ impl Worker {
                 sleep(WAIT.0 * *sequences).await;
                 Next::Again(batch)
             }
-            Fault::Account => {
-                batch.fail_all(&error);
+            Fault::Account | Fault::Fee(_) => {
+                let (address, log) = (self.address.clone(), error.to_string());
+                batch.fail_all(&TxError::CannotPay { address, log });
                 Next::Done
             }
             Fault::Message(_) | Fault::Gas | Fault::Other if batch.0.len() > 1 => {
@@ -264,18 +289,25 @@ impl Worker {
         Ok(found)
     }
 
-    async fn max_gas(&mut self) -> u64 {
-        let limit = self.settings.max_gas;
-        if self.max_gas.is_none() {
+    async fn limits(&mut self) -> Limits {
+        let TxSettings { max_gas, max_bytes, .. } = self.settings;
+        if self.limits.is_none() {
             let rpc = &self.rpc;
             // A node that does not tell has no say in it, this time.
-            let asked = patiently(|| rpc.max_gas()).await;
-            self.max_gas = asked.ok().map(|block| block.map_or(limit, |block| block.min(limit)));
+            if let Ok(ConsensusParams { block }) = patiently(|| rpc.consensus_params()).await {
+                // Less than none is as much as one likes.
+                let gas = u64::try_from(block.max_gas).map_or(max_gas, |gas| gas.min(max_gas));
+                let bytes = usize::try_from(block.max_bytes);
+                let bytes = bytes
+                    .map_or(max_bytes, |bytes| bytes.saturating_sub(BLOCK_OVERHEAD).min(max_bytes));
+                self.limits = Some(Limits { gas, bytes });
+            }
         }
-        self.max_gas.unwrap_or(limit)
+        self.limits.unwrap_or(Limits { gas: max_gas, bytes: max_bytes })
     }
 
-    /// Tries a batch, and says how much gas it used.
+    /// Tries a batch, and says how much gas it uses. Of one that is too large to be tried, as many
+    /// messages are tried as fit, and the others are taken to be alike.
     async fn try_out(&self, batch: &Batch, account: Account) -> Result<u64, (Fault, TxError)> {
         let terms = Terms {
             chain: &self.chain,
@@ -285,9 +317,39 @@ impl Worker {
             fee: Vec::new(),
             timeout_height: 0,
         };
-        let tx = tx::unsigned(&self.key, batch.messages(), &terms);
-        let tried = patiently(|| self.rpc.simulate(tx.clone())).await;
-        tried.map_err(of_rpc)
+        let limit = self.settings.trial_bytes().saturating_sub(OVERHEAD);
+        let (tried, whole) = (batch.first(limit), batch.first(usize::MAX));
+        let tx = tx::unsigned(&self.key, batch.messages(tried.messages), &terms);
+        let used = patiently(|| self.rpc.simulate(tx.clone())).await.map_err(of_rpc)?;
+        // Gas is for what messages do, and for their bytes.
+        let by = |part: usize, of: usize| {
+            let (part, of) = (part.max(1) as u128, of as u128);
+            u64::try_from(u128::from(used).saturating_mul(of).div_ceil(part)).unwrap_or(u64::MAX)
+        };
+        Ok(by(tried.messages, whole.messages).max(by(tried.bytes, whole.bytes)))
+    }
+
+    /// Pays more, if it is known how much is wanted for an amount of gas, and that may be paid.
+    fn pay(&mut self, wanted: &[Coin], gas: u64) -> bool {
+        let Some(most) = &self.settings.max_gas_price else { return false };
+        let may = |wanted: &&Coin| {
+            let (wanted, most) = (wanted.amount.parse::<u128>(), most.fee_amount(gas));
+            wanted.is_ok_and(|wanted| wanted <= most)
+        };
+        let of_ours = |coin: &&Coin| coin.denom == self.price.denom && coin.denom == most.denom;
+        let wanted = wanted.iter().filter(of_ours).find(may);
+        let Some(price) = wanted.and_then(|wanted| GasPrice::for_fee(wanted, gas)) else {
+            return false;
+        };
+        // A fee is rounded up, and so is the price that it tells.
+        let per_billion = price.per_billion.min(most.per_billion);
+        // Each time it is more, so there is an end to it.
+        let more = per_billion > self.price.per_billion;
+        if more {
+            self.price.per_billion = per_billion;
+            tracing::debug!(price = %self.price, "the chain wants more for gas");
+        }
+        more
     }
 }
 

@@ -26,7 +26,7 @@ use super::{Claim, ClientError, ClientStore, LightClient, Status, Updated, read}
 use crate::height::{At, Height, Timestamp};
 
 /// The name of the kind.
-pub(super) const KIND: &str = "07-tendermint";
+pub(crate) const KIND: &str = "07-tendermint";
 /// The type of the kind's client state.
 pub(super) const CLIENT_STATE: &str = "/ibc.lightclients.tendermint.v1.ClientState";
 

@@ -32,9 +32,10 @@ const AT_ONCE: usize = 16;
 /// After how many blocks it is stored that they were seen, if nothing happened in them.
 const SEEN: u64 = 1_000;
 
-/// How often the host's client is shown a header, if nothing happens: no unbonding period is short
-/// enough for this to be too late.
+/// How often the host's client is shown a header at least, if nothing happens.
 const REFRESH: Duration = Duration::from_secs(3_600);
+/// How often it is in the time after which it would believe none.
+const REFRESHES: u32 = 4;
 
 /// How often the next header is asked for.
 const POLL: Duration = Duration::from_millis(20);
@@ -97,7 +98,9 @@ impl Relayer {
         let mut seen = state.seen.unwrap_or(0);
         let mut events = self.chain.events(seen + 1);
         let mut unreceived: Vec<Late> = Vec::new();
-        let mut refresh = time::interval(REFRESH);
+        let period = self.chain.trust().trusting_period / REFRESHES;
+        // Nothing is shown in no time, and no chain is trusted for as little.
+        let mut refresh = time::interval(period.clamp(Duration::from_secs(1), REFRESH));
         loop {
             tokio::select! {
                 heard = events.next() => {

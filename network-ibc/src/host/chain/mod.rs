@@ -18,6 +18,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use ibc_proto::{
     google::protobuf::Any,
     ibc::{
@@ -103,18 +104,15 @@ impl Host {
     /// What was made stays, and the next call goes on with it. A client on the chain of which it is
     /// not known yet that it was made is made again.
     pub async fn connect_chain(&self, config: ChainConfig) -> Result<Hop, HopError> {
-        let made = time::timeout(HOP_TIME, self.0.connect_chain(config));
-        let (connection, chain) = made.await.map_err(|_| HopError::Unfinished)??;
-        Ok(Hop { connection, chain, open: true })
+        // Boxed: it holds what the node answers.
+        let made = time::timeout(HOP_TIME, self.0.connect_chain(config).boxed());
+        made.await.map_err(|_| HopError::Unfinished)?
     }
 }
 
 impl Shared {
-    async fn connect_chain(
-        self: &Arc<Self>,
-        config: ChainConfig,
-    ) -> Result<(ConnectionId, String), HopError> {
-        let there = Chain::connect(config).await?;
+    async fn connect_chain(self: &Arc<Self>, config: ChainConfig) -> Result<Hop, HopError> {
+        let there = Chain::connect(config, self.kind).await?;
         let chain = there.id.clone();
         if !valid_chain(&chain) {
             return Err(HopError::peer("the id of the chain is none"));
@@ -157,7 +155,7 @@ impl Shared {
         tokio::spawn(relayer.run(let_go));
         let asked = chain.clone();
         let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
-        Ok((hop, chain))
+        self.hops.get(&hop).ok_or(HopError::Host(HostError::NoHop { hop }))
     }
 
     /// Makes the chain's client of this host.

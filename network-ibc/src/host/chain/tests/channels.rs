@@ -32,6 +32,7 @@ async fn records_go_to_a_chain_and_come_back() {
     let host = Host::in_memory("host-1").unwrap();
     let hop = host.connect_chain(there.config()).await.unwrap();
     assert_eq!((hop.chain.as_str(), hop.open), (there.simd.id(), true));
+    assert_eq!(hop.counterparty.as_ref().map(ConnectionId::as_str), Some(THERE));
     assert_eq!(host.hops(), std::slice::from_ref(&hop));
     // It is there.
     assert_eq!(host.connect_chain(there.config()).await.unwrap(), hop);
@@ -65,6 +66,26 @@ async fn records_go_to_a_chain_and_come_back() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn records_pass_while_validators_leave() {
+    // With each block from the 21st on there is one less.
+    let there = There::with(|settings| settings.silent = 40);
+    let host = Host::in_memory("host-1").unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    let (handler, mut echoed) = teller();
+    let connection = port.connect(remote(&hop, "ordered").as_str(), handler).await.unwrap();
+    let mut number = 0_u64;
+    while there.rpc.status().await.unwrap().height < 50 {
+        let record = number.to_be_bytes().to_vec();
+        assert_eq!(within(connection.send(record.clone())).await.unwrap(), OK);
+        assert_eq!(within(echoed.recv()).await.unwrap(), record);
+        number += 1;
+    }
+    assert!(number > 1, "nothing was sent meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

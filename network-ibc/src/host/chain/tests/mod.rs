@@ -2,6 +2,7 @@
 
 mod accounts;
 mod channels;
+mod fees;
 mod recovery;
 mod tokens;
 
@@ -14,7 +15,7 @@ use prost::{Message, Name};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::chain::{ChainKey, Rpc, RpcSettings, Submitter, TxError, TxSettings};
+use crate::chain::{ChainKey, GasPrice, Rpc, RpcSettings, Submitter, TxError, TxSettings};
 
 /// How the chain calls the connection to the host: its first one.
 const THERE: &str = "connection-0";
@@ -34,12 +35,20 @@ struct There {
 
 impl There {
     fn start() -> Self {
-        let settings = Settings { block_time: Duration::from_millis(100), ..Settings::default() };
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings =
+            Settings { block_time: Duration::from_millis(100), ..Settings::default() };
+        change(&mut settings);
+        let gas_price = GasPrice::parse(&settings.gas_price).unwrap();
+        let tx = TxSettings { gas_price, ..TxSettings::default() };
         let simd = Simd::start(settings).unwrap();
         let rpc = Rpc::new(&simd.rpc(), &RpcSettings::default()).unwrap();
         let (key, id) = (key(1), simd.id().to_owned());
         let address = key.address();
-        let somebody = Submitter::spawn(rpc.clone(), &id, key, TxSettings::default());
+        let somebody = Submitter::spawn(rpc.clone(), &id, key, tx);
         Self { simd, rpc, somebody, address }
     }
 

@@ -143,7 +143,7 @@ async fn what_happened_in_blocks_that_are_forgotten_is_found() {
     };
     let relayer = Relayer {
         shared: host.0.0.clone(),
-        chain: Chain::connect(there.config()).await.unwrap(),
+        chain: Chain::connect(there.config(), host.0.kind).await.unwrap(),
         theirs: ask().await.theirs.unwrap(),
         ours: known.client,
     };
