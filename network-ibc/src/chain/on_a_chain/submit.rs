@@ -88,6 +88,56 @@ async fn a_message_that_fails_takes_no_other_with_it() {
 
 #[tokio::test]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_needs_a_message_that_fails_is_not_sent() {
+    let node = Node::start();
+    let trials = Arc::new(AtomicU32::new(0));
+    let count = trials.clone();
+    let middle = Middle::before(&node.rpc, move |_, asked| {
+        if asked["params"]["path"] == "/cosmos.tx.v1beta1.Service/Simulate" {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    })
+    .await;
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), TxSettings::default());
+    let mut messages = vec![send(&key(0), &stranger(1), 1); 50];
+    messages[10] = send(&key(0), &stranger(1), u64::MAX);
+    messages[20] = send(&key(0), &stranger(1), u64::MAX);
+    let fates = submitter.submit_needing(messages, |number| number == 20).await;
+    for (index, fate) in fates.iter().enumerate() {
+        match fate {
+            Ok(_) => assert!(index < 20 && index != 10, "{index}"),
+            Err(TxError::Refused { .. }) => assert!([10, 20].contains(&index), "{index}"),
+            Err(TxError::Before) => assert!(index > 20, "{index}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(node.balance(&stranger(1)).await, 19);
+    assert_eq!(trials.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_trial_that_is_answered_strangely_is_not_made_of_each_part() {
+    let node = Node::start();
+    let trials = Arc::new(AtomicU32::new(0));
+    let count = trials.clone();
+    let middle = Middle::before(&node.rpc, move |_, asked| {
+        if asked["params"]["path"] != "/cosmos.tx.v1beta1.Service/Simulate" {
+            return Verdict::Pass;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Verdict::Answer(serde_json::json!({ "response": { "code": 0, "value": "AQ==" } }))
+    })
+    .await;
+    let submitter = Submitter::spawn(middle.rpc.clone(), "chain-a", key(0), TxSettings::default());
+    let fates = submitter.submit(vec![send(&key(0), &stranger(1), 1); 50]).await;
+    assert!(fates.iter().all(|fate| matches!(fate, Err(TxError::Node { .. }))), "{fates:?}");
+    assert_eq!(trials.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn what_a_trial_does_not_find_fails_in_a_block_and_alone() {
     let node = Node::start();
     // Every trial says that all is well, so failures are found by the mempool, which does not say

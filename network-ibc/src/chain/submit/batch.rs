@@ -1,6 +1,12 @@
 //! Which messages go into one transaction.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use ibc_proto::google::protobuf::Any;
 use tokio::sync::oneshot;
@@ -15,14 +21,44 @@ pub(super) struct Item {
     /// How many bytes it adds to a transaction.
     pub(super) size: usize,
     reply: oneshot::Sender<Fate>,
+    /// What it was given together with.
+    call: Call,
+    /// Its number there.
+    number: usize,
+    /// Whether those behind it are worth nothing without it.
+    needed: bool,
+}
+
+/// What was given in one call, as far as messages hang together: the number of the first that has
+/// failed and was needed.
+#[derive(Clone, Debug)]
+pub(super) struct Call(Arc<AtomicUsize>);
+
+impl Call {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
 }
 
 impl Item {
-    pub(super) fn new(message: Any, reply: oneshot::Sender<Fate>) -> Self {
-        Self { size: tx::size(&message), message, reply }
+    pub(super) fn new(
+        message: Any,
+        reply: oneshot::Sender<Fate>,
+        call: &Call,
+        number: usize,
+        needed: bool,
+    ) -> Self {
+        Self { size: tx::size(&message), message, reply, call: call.clone(), number, needed }
+    }
+
+    fn is_worthless(&self) -> bool {
+        self.call.0.load(Ordering::Relaxed) < self.number
     }
 
     pub(super) fn reply(self, fate: Fate) {
+        if self.needed && fate.is_err() {
+            self.call.0.fetch_min(self.number, Ordering::Relaxed);
+        }
         // Whoever asked may have gone.
         let _ = self.reply.send(fate);
     }
@@ -80,6 +116,13 @@ impl Batch {
         found
     }
 
+    /// Takes out those that are worth nothing any more.
+    pub(super) fn drop_worthless(&mut self) {
+        for item in self.0.extract_if(.., |item| item.is_worthless()) {
+            item.reply(Err(TxError::Before));
+        }
+    }
+
     pub(super) fn fail_all(self, error: &TxError) {
         for item in self.0 {
             item.reply(Err(error.clone()));
@@ -102,7 +145,7 @@ mod tests {
 
     fn item(bytes: usize) -> Item {
         let message = Any { type_url: "/a".to_owned(), value: vec![0; bytes] };
-        Item::new(message, oneshot::channel().0)
+        Item::new(message, oneshot::channel().0, &Call::new(), 0, false)
     }
 
     fn counts(sizes: &[usize], messages: usize, bytes: usize) -> Vec<usize> {
@@ -136,6 +179,33 @@ mod tests {
         assert_eq!([first(0), first(each * 2 - 1), first(each * 2)], [(1, 1), (1, 1), (2, 2)]);
         assert_eq!(first(usize::MAX), (3, 3));
         assert_eq!(batch.messages(2).len(), 2);
+    }
+
+    #[test]
+    fn what_is_behind_one_that_is_needed_fails_with_it() {
+        let (one, other) = (Call::new(), Call::new());
+        let (mut batch, mut fates) = (Batch::default(), Vec::new());
+        for (number, (call, needed)) in
+            [(&one, false), (&one, true), (&one, true), (&one, false), (&other, true)]
+                .into_iter()
+                .enumerate()
+        {
+            let (reply, fate) = oneshot::channel();
+            batch.0.push(Item::new(Any::default(), reply, call, number, needed));
+            fates.push(fate);
+        }
+        let mut told = || -> Vec<_> {
+            let text = |fate: Fate| fate.unwrap_err().to_string();
+            fates.iter_mut().map(|fate| fate.try_recv().ok().map(text)).collect()
+        };
+        assert!(batch.fail(0, TxError::Ended));
+        batch.drop_worthless();
+        assert_eq!((batch.0.len(), told()[0].is_some()), (4, true));
+        assert!(batch.fail(1, TxError::Ended));
+        batch.drop_worthless();
+        assert_eq!(batch.0.len(), 2, "the one before it, and that of another call");
+        let before = Some(TxError::Before.to_string());
+        assert_eq!(told(), [None, None, Some(TxError::Ended.to_string()), before, None]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Late,
     /// The node has it already.
     Known,
+    /// The node answers with what is no answer, and would to any part of it.
+    Node,
     /// Something else, which concerns one of its messages or all.
     Other,
 }

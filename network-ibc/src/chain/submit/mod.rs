@@ -11,7 +11,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{batch::Item, worker::Worker};
+use self::{
+    batch::{Call, Item},
+    worker::Worker,
+};
 use super::{
     RpcError,
     answer::Event,
@@ -156,6 +159,9 @@ pub enum TxError {
         #[source]
         source: RpcError,
     },
+    /// One that was to be executed before it was not.
+    #[error("the message was not sent, as one that goes before it was refused")]
+    Before,
     /// The submitter was dropped before the fate of the message was known.
     #[error("what became of the message is not known: the submitter has ended")]
     Ended,
@@ -210,11 +216,22 @@ impl Submitter {
     /// # Cancel safety
     /// Dropping the future takes nothing back: messages that were queued are sent.
     pub(crate) async fn submit(&self, messages: Vec<Any>) -> Vec<Fate> {
+        self.submit_needing(messages, |_| false).await
+    }
+
+    /// The same of messages of which some are needed by all behind them: once such a one fails,
+    /// those behind it are not sent.
+    pub(crate) async fn submit_needing(
+        &self,
+        messages: Vec<Any>,
+        needed: impl Fn(usize) -> bool,
+    ) -> Vec<Fate> {
+        let call = Call::new();
         let (mut items, mut fates) = (Vec::new(), Vec::new());
-        for message in messages {
+        for (number, message) in messages.into_iter().enumerate() {
             let (reply, fate) = oneshot::channel();
             fates.push(fate);
-            let item = Item::new(message, reply);
+            let item = Item::new(message, reply, &call, number, needed(number));
             if item.size > self.limit {
                 let size = item.size;
                 item.reply(Err(TxError::TooLarge { size, limit: self.limit }));

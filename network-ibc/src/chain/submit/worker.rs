@@ -116,7 +116,8 @@ impl Worker {
     async fn execute(&mut self, batch: Batch) {
         let mut stack = vec![batch];
         let (mut sequences, mut sendings) = (0, 0);
-        while let Some(batch) = stack.pop() {
+        while let Some(mut batch) = stack.pop() {
+            batch.drop_worthless();
             if batch.0.is_empty() {
                 continue;
             }
@@ -240,7 +241,12 @@ impl Worker {
         error: TxError,
         sequences: &mut u32,
     ) -> Next {
-        tracing::debug!(?fault, %error, messages = batch.0.len(), "a transaction fails");
+        tracing::debug!(
+            ?fault,
+            error = &error as &(dyn std::error::Error + 'static),
+            messages = batch.0.len(),
+            "a transaction fails"
+        );
         match fault {
             Fault::Sequence(expected) => {
                 *sequences += 1;
@@ -261,6 +267,10 @@ impl Worker {
                 *sequences += 1;
                 sleep(WAIT.0 * *sequences).await;
                 Next::Again(batch)
+            }
+            Fault::Node => {
+                batch.fail_all(&error);
+                Next::Done
             }
             Fault::Account | Fault::Fee(_) => {
                 let (address, log) = (self.address.clone(), error.to_string());
@@ -382,6 +392,7 @@ pub(super) fn of_rpc(error: RpcError) -> (Fault, TxError) {
         RpcError::Query { codespace, code, log, .. } => {
             (Fault::of(&codespace, code, &log), refused(codespace, code, &log))
         }
+        source @ RpcError::Unexpected { .. } => (Fault::Node, TxError::Node { source }),
         // The node says no to what it is given, for example because it is too much.
         source => (Fault::Other, TxError::Node { source }),
     }

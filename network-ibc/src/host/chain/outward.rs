@@ -60,7 +60,13 @@ impl Relayer {
             .filter(for_chains)
             .map(|message| message.signed(&self.chain.signer))
             .collect();
-        let fates = self.chain.submitter.submit(signed).await;
+        // Without the header nothing behind it can be believed, and a solo machine has signed each
+        // claim as the one after that before it.
+        let needed = |number: usize| {
+            let is_header = |message| matches!(message, &Message::UpdateClient(_));
+            self.is_solo() || messages.get(number).is_some_and(is_header)
+        };
+        let fates = self.chain.submitter.submit_needing(signed, needed).await;
         let included = fates.iter().filter_map(|fate| Some(fate.as_ref().ok()?.height)).max();
         let mut fates = fates.into_iter();
         let mut outcomes = Vec::with_capacity(messages.len());
@@ -71,7 +77,6 @@ impl Relayer {
                 continue;
             }
             let outcome = self.outcome(message, fates.next()?, late)?;
-            // Nothing that follows can be believed without it.
             again |= matches!(message, Message::UpdateClient(_)) && outcome.code() == Code::Again;
             outcomes.push(outcome);
         }
@@ -109,8 +114,10 @@ impl Relayer {
         let log = match error {
             TxError::Refused { log, .. } => log,
             TxError::TooLarge { .. } | TxError::TooMuchGas { .. } => text.clone(),
+            TxError::Before => return Some(Outcome { code: Code::Again.into(), text }),
             error => {
-                tracing::warn!(chain = self.chain.id, %error, "transactions cannot be made");
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(chain = self.chain.id, error, "transactions cannot be made");
                 return None;
             }
         };
