@@ -300,7 +300,8 @@ impl Host {
     /// not wait. Resolves once what it wrote is stored; where it fails, nothing of it is.
     ///
     /// # Errors
-    /// There is no such module, `act` panicked, or the host has ended; else what `act` fails with.
+    /// There is no such module, `act` panicked or set a key that is too long, or the host has ended;
+    /// else what `act` fails with.
     ///
     /// # Cancel safety
     /// `act` may run nevertheless.
@@ -330,7 +331,10 @@ impl Host {
         match replied.await {
             Ok(acted) => acted,
             Err(_) if self.0.inbox.is_closed() => Err(HostError::Ended.into()),
-            Err(_) => Err(HostError::Refused(Refusal::new("the module panicked")).into()),
+            Err(_) => {
+                let why = "the module panicked, or a key that it set is too long";
+                Err(HostError::Refused(Refusal::new(why)).into())
+            }
         }
     }
 

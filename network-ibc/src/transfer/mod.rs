@@ -283,8 +283,8 @@ impl Tokens {
     /// Makes tokens of this host.
     ///
     /// # Errors
-    /// The denomination is blank or one of vouchers, the account is blank, or there would be too
-    /// many.
+    /// The denomination is blank, longer than 2,048 bytes or one of vouchers, the account is blank,
+    /// or there would be too many.
     pub async fn mint(
         &self,
         account: &str,
