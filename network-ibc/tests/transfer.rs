@@ -187,6 +187,20 @@ async fn there_channel(
 }
 
 #[tokio::test]
+async fn what_cannot_be_given_back_stays_aside() {
+    let Pair { here, channel, alpha: _alpha, way: _way, there: _there, .. } = pair().await;
+    here.mint("alice", "apple", U256::MAX).await.unwrap();
+    let late = Send::new(channel.clone(), "alice", "bob", "apple", amount(2));
+    let late = here.send(late.timeout(Duration::from_nanos(1)));
+    // Both are in one block, and the proof comes after it.
+    let (late, minted) = tokio::join!(late, here.mint("alice", "apple", amount(1)));
+    minted.unwrap();
+    timeout(Duration::from_secs(10), late.unwrap().outcome()).await.unwrap().unwrap();
+    assert_eq!(here.balance("alice", "apple").await.unwrap(), U256::MAX - amount(1));
+    assert_eq!(here.escrowed(&channel).await.unwrap(), [("apple".to_owned(), amount(2))]);
+}
+
+#[tokio::test]
 async fn tokens_under_way_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("alpha"), folder.path().join("beta"));
