@@ -524,8 +524,8 @@ impl Actor {
         self.go_on_closing(id);
     }
 
-    /// It is proved that a packet was not received and will not be. `closed`: the channel is, as
-    /// it is ordered. `by_close`: because the other end closed.
+    /// It is proved that a packet was not received and will not be. `closed`: this has closed the
+    /// channel, as it is ordered. `by_close`: because the other end had closed.
     pub(super) fn timed_out(&mut self, packet: &Packet, closed: bool, by_close: bool) {
         let id = &packet.source_channel;
         let Some((port, hop, open)) = self.live(id) else { return };
@@ -540,11 +540,14 @@ impl Actor {
         if let Some(out) = sent.and_then(|sent| sent.out) {
             self.forget_out(&hop, out);
         }
-        if closed && !by_close {
-            self.send_over(&hop, Kind::channel(&port, id));
-            self.over(id, &CloseReason::TimedOut, Delivery::Unknown);
-        } else {
-            self.go_on_closing(id);
+        match (closed, by_close) {
+            (true, false) => {
+                self.send_over(&hop, Kind::channel(&port, id));
+                self.over(id, &CloseReason::TimedOut, Delivery::Unknown);
+            }
+            // What else says so comes too late, if it comes at all.
+            (true, true) => self.other_side_closed(id),
+            (false, _) => self.go_on_closing(id),
         }
     }
 

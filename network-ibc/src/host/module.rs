@@ -494,14 +494,14 @@ impl Actor {
         });
     }
 
-    /// `closed`: the channel is, as it is ordered. `by_close`: it was before, by the other side.
+    /// `closed`: this has closed the channel, as it is ordered. `by_close`: the other side had.
     pub(super) fn module_timed_out(&mut self, packet: &Packet, closed: bool, by_close: bool) {
         let (port, id) = (&packet.source_port, &packet.source_channel);
         let Some(channel) = self.channel_of(port, id) else { return };
         let (sequence, record) = (packet.sequence, &packet.data);
         self.tell_module(port, |module, context| {
             module.on_timeout(context, &channel, sequence, record);
-            if closed && !by_close {
+            if closed {
                 module.on_close(context, &channel);
             }
         });
