@@ -177,11 +177,15 @@ impl Hops {
         self.lock().get(hop).map(|state| state.open)
     }
 
-    /// The hop to a chain, and whether it is open.
+    /// The oldest hop to a chain, and whether it is open. Anybody on a chain may begin more of them,
+    /// with a delay of their choice: only later than this host has begun its own.
     fn to(&self, chain: &str) -> Option<(ConnectionId, bool)> {
         let hops = self.lock();
-        let (hop, state) = hops.iter().find(|(_, state)| state.chain == chain)?;
-        Some((hop.clone(), state.open))
+        let to_chain = hops.values().filter(|hop| hop.chain == chain);
+        // They are numbered, and as texts 10 comes before 2.
+        let age = |hop: &&Hop| (hop.connection.as_str().len(), hop.connection.clone());
+        let hop = to_chain.min_by_key(age)?;
+        Some((hop.connection.clone(), hop.open))
     }
 }
 

@@ -87,6 +87,24 @@ async fn between(
     (alpha, beta, from, way)
 }
 
+#[tokio::test]
+async fn a_hop_whose_handshake_was_refused_is_begun_again_by_the_next_call() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let refuse = refuses.clone();
+    let keeps = move |name: &str| {
+        let try_ = name == "MsgConnectionOpenTry" && refuse.load(Ordering::Relaxed);
+        try_.then_some(Code::Refused)
+    };
+    let (alpha, _beta, from, _way) = between(Host::in_memory("alpha").unwrap(), keeps).await;
+    let first = timeout(Duration::from_millis(500), alpha.connect_hop(&from, "/local/between"));
+    assert!(first.await.is_err(), "it was refused");
+    refuses.store(false, Ordering::Relaxed);
+    let next = timeout(Duration::from_secs(5), alpha.connect_hop(&from, "/local/between"));
+    let hop = next.await.expect("it is begun again").unwrap();
+    assert!(hop.open);
+    assert_eq!(alpha.hops(), [hop]);
+}
+
 /// Tells which channels are closed.
 struct Closes(tokio::sync::mpsc::UnboundedSender<ChannelId>);
 
@@ -138,4 +156,14 @@ async fn a_packet_that_met_a_closed_channel_closes_an_ordered_one() {
     assert_eq!(told, Some(channel));
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(closed.try_recv().is_err(), "it is told once");
+}
+
+#[test]
+fn of_two_hops_to_a_chain_the_older_one_is_taken() {
+    let hops = Hops::default();
+    for number in [10, 2, 3] {
+        let name = ConnectionId::known(&format!("connection-{number}"));
+        hops.set(Hop::new(name, "beta".to_owned(), None));
+    }
+    assert_eq!(hops.to("beta").unwrap().0.as_str(), "connection-2");
 }
