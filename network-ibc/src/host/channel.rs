@@ -30,6 +30,7 @@ use crate::{
     EngineError,
     address::{Channel as ChannelPart, IbcEndpoint, Order, Version},
     engine::{Channel, ChannelAttempt, Packet, Timeout, raw_order},
+    error::excerpt,
     height::Height,
     identifier::{ChannelId, ConnectionId, PortId},
     path,
@@ -553,7 +554,7 @@ impl Actor {
 
     /// The other side has refused what was relayed to it, for good.
     pub(super) fn refused(&mut self, chain: &str, kind: &Kind, text: &str) {
-        tracing::warn!(text, "the other side refuses what is relayed to it");
+        tracing::warn!(text = excerpt(text), "the other side refuses what is relayed to it");
         if let Kind::Channel(end) = kind {
             let rejected =
                 Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };
