@@ -146,7 +146,7 @@ impl Rpc {
             self.ask::<GetNodeInfoResponse>(PATH, &GetNodeInfoRequest {}, None).await?;
         let version = answer.application_version.unwrap_or_default();
         let mut parts = version.build_deps.iter();
-        let ibc = parts.find(|part| part.path.starts_with("github.com/cosmos/ibc-go/"));
+        let ibc = parts.find(|part| is_ibc_go(&part.path));
         Ok(Versions {
             ibc: ibc.map(|part| part.version.clone()),
             app: version.app_name,
@@ -408,6 +408,17 @@ impl Rpc {
             }
         }
         Err(self.unexpected("abci_query", "there are more than 100,000 of them"))
+    }
+}
+
+/// Whether a Go module is ibc-go, such as `github.com/cosmos/ibc-go/v10`: some of what is below that
+/// has versions of its own, as `github.com/cosmos/ibc-go/modules/capability` does, which every chain
+/// with v8 has.
+fn is_ibc_go(path: &str) -> bool {
+    match path.strip_prefix("github.com/cosmos/ibc-go") {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix("/v").is_some_and(|major| major.parse::<u32>().is_ok()),
+        None => false,
     }
 }
 

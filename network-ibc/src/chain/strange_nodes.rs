@@ -343,6 +343,38 @@ async fn validators_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
+async fn the_version_of_ibc_go_is_not_that_of_one_of_its_parts() {
+    use ibc_proto::cosmos::base::tendermint::v1beta1::{GetNodeInfoResponse, Module, VersionInfo};
+    use prost::Message as _;
+
+    let ibc_of = async |parts: &[(&str, &str)]| {
+        let parts = parts.iter().map(|&(path, version)| Module {
+            path: format!("github.com/{path}"),
+            version: version.to_owned(),
+            sum: String::new(),
+        });
+        let version = VersionInfo { build_deps: parts.collect(), ..VersionInfo::default() };
+        let info =
+            GetNodeInfoResponse { application_version: Some(version), default_node_info: None };
+        let value = data_encoding::BASE64.encode(&info.encode_to_vec());
+        let answer = json!({ "response": { "code": 0, "value": value, "height": "7" } });
+        let node = Strange::with(move |_| answer.clone()).await;
+        node.rpc.versions().await.unwrap().ibc
+    };
+    // As chains list them: in the order of their paths.
+    let parts = [
+        ("cosmos/ibc-apps/middleware/packet-forward-middleware/v8", "v8.0.2"),
+        ("cosmos/ibc-go/modules/capability", "v1.0.1"),
+        ("cosmos/ibc-go/modules/light-clients/08-wasm", "v0.4.1"),
+        ("cosmos/ibc-go/v8", "v8.5.2"),
+        ("cosmos/ibc-go/v8/testing", "v0.1.0"),
+    ];
+    assert_eq!(ibc_of(&parts).await.as_deref(), Some("v8.5.2"));
+    assert_eq!(ibc_of(&[("cosmos/ibc-go", "v1.5.0")]).await.as_deref(), Some("v1.5.0"));
+    assert_eq!(ibc_of(&parts[..3]).await, None);
+}
+
+#[tokio::test]
 async fn a_node_that_is_none_does_not_hold_messages_up() {
     let node = Strange::with(|_| json!({})).await;
     let key = ChainKey::from_hex(&"07".repeat(32)).unwrap();
