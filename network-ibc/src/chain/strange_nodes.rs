@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     ChainConfig, ChainKey, RpcError, TxError, TxSettings,
+    events::{ChainEvents, Heard},
     preflight::{Check, Level, preflight},
     rpc::{Rpc, RpcSettings},
     socket::Socket,
@@ -372,6 +373,27 @@ async fn the_version_of_ibc_go_is_not_that_of_one_of_its_parts() {
     assert_eq!(ibc_of(&parts).await.as_deref(), Some("v8.5.2"));
     assert_eq!(ibc_of(&[("cosmos/ibc-go", "v1.5.0")]).await.as_deref(), Some("v1.5.0"));
     assert_eq!(ibc_of(&parts[..3]).await, None);
+}
+
+/// As after another node that has told of blocks that there never were.
+#[tokio::test]
+async fn blocks_beyond_the_end_of_the_chain_are_not_waited_for() {
+    let node = Strange::with(|method| match method {
+        "status" => status("7"),
+        "block_results" => json!({ "height": "8" }),
+        _ => json!({}),
+    })
+    .await;
+    let first = async |from| {
+        let mut events = ChainEvents::from(node.rpc.clone(), from);
+        tokio::time::timeout(TIMEOUT, events.next()).await
+    };
+    let missed = first(1_000_000).await.unwrap();
+    assert!(matches!(missed, Heard::Missed { to: 7, .. }), "{missed:?}");
+    let missed = first(u64::MAX).await.unwrap();
+    assert!(matches!(missed, Heard::Missed { to: 7, .. }), "{missed:?}");
+    // It may be a little behind that one.
+    assert!(first(20).await.is_err());
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Relayer {
             channels: state.channels.into_iter().map(|end| end.there).collect(),
         };
         let mut seen = state.seen.unwrap_or(0);
-        let mut events = self.chain.events(seen + 1);
+        let mut events = self.chain.events(seen.saturating_add(1));
         let mut unreceived: Vec<Late> = Vec::new();
         let period = self.chain.trust().trusting_period / REFRESHES;
         // Nothing is shown in no time, and no chain is trusted for as little.
@@ -118,7 +118,9 @@ impl Relayer {
                     if something {
                         self.tell(news, height).await;
                     }
-                    if something || height >= seen + SEEN {
+                    // Further back: what was seen there was none.
+                    let further = height.checked_sub(seen);
+                    if something || further.is_none_or(|further| further >= SEEN) {
                         seen = height;
                         self.saw(seen).await;
                     }
