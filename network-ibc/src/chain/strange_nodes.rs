@@ -27,8 +27,8 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 10_000;
 
 /// What is answered to whoever connects. It ends when this is dropped.
-struct Strange {
-    rpc: Rpc,
+pub(crate) struct Strange {
+    pub(crate) rpc: Rpc,
     task: JoinHandle<()>,
 }
 
@@ -65,6 +65,13 @@ impl Strange {
 
     /// Answers each method with what `answer` says: a status and a body.
     async fn answering(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
+        Self::asked(move |asked| answer(asked["method"].as_str().unwrap())).await
+    }
+
+    /// Answers each request with what `answer` says: a status and a body.
+    pub(crate) async fn asked(
+        answer: impl Fn(&Value) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
         let answer = Arc::new(answer);
         Self::serving(move |mut stream| {
             let answer = answer.clone();
@@ -78,7 +85,7 @@ impl Strange {
                         break asked;
                     }
                 };
-                let (status, body) = answer(asked["method"].as_str().unwrap());
+                let (status, body) = answer(&asked);
                 let length = body.len();
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
