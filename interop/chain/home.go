@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"cosmossdk.io/math"
 	cmtcfg "github.com/cometbft/cometbft/config"
+	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmttypes "github.com/cometbft/cometbft/types"
 	"github.com/cosmos/cosmos-sdk/client/flags"
 	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
@@ -20,6 +22,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/genutil"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/ibc-go/v10/testing/simapp"
 	"github.com/spf13/cobra"
 )
@@ -32,10 +35,19 @@ const (
 	funds    = 1_000_000_000_000
 )
 
+// What the validator that runs has, and each of those that do not; and after how many blocks that
+// they have missed those begin to leave, one with each block.
+const (
+	power       = 1_000_000
+	silentPower = 1_000
+	patience    = 20
+)
+
 type settings struct {
 	home, chain, rpc, price string
 	block                   time.Duration
 	index                   bool
+	silent                  uint32
 }
 
 func homeCommand(app *simapp.SimApp) *cobra.Command {
@@ -55,6 +67,7 @@ func homeCommand(app *simapp.SimApp) *cobra.Command {
 	cmd.Flags().StringVar(&s.rpc, "rpc", "127.0.0.1:26657", "where the RPC listens")
 	cmd.Flags().StringVar(&s.price, "gas-price", "0stake", "the lowest price of gas that is taken")
 	cmd.Flags().DurationVar(&s.block, "block-time", 200*time.Millisecond, "the time between blocks")
+	cmd.Flags().Uint32Var(&s.silent, "silent", 0, "how many more validators there are, none of which runs")
 	cmd.Flags().BoolVar(&s.index, "index", true, "whether transactions can be asked for by their hash")
 	return cmd
 }
@@ -83,7 +96,11 @@ func makeHome(app *simapp.SimApp, s settings) error {
 	if err != nil {
 		return err
 	}
-	state, err := genesis(app, cmttypes.NewValidator(public, 1))
+	validators := []*cmttypes.Validator{cmttypes.NewValidator(public, power)}
+	for range s.silent {
+		validators = append(validators, cmttypes.NewValidator(cmted25519.GenPrivKey().PubKey(), silentPower))
+	}
+	state, err := genesis(app, validators)
 	if err != nil {
 		return err
 	}
@@ -109,8 +126,7 @@ func configOf(s settings) *cmtcfg.Config {
 	return config
 }
 
-func genesis(app *simapp.SimApp, validator *cmttypes.Validator) (json.RawMessage, error) {
-	set := cmttypes.NewValidatorSet([]*cmttypes.Validator{validator})
+func genesis(app *simapp.SimApp, validators []*cmttypes.Validator) (json.RawMessage, error) {
 	var owners []authtypes.GenesisAccount
 	var balances []banktypes.Balance
 	for i := range uint32(accounts) {
@@ -127,19 +143,60 @@ func genesis(app *simapp.SimApp, validator *cmttypes.Validator) (json.RawMessage
 			Coins:   sdk.NewCoins(sdk.NewInt64Coin(sdk.DefaultBondDenom, funds)),
 		})
 	}
+	set := cmttypes.NewValidatorSet(validators)
 	state, err := simtestutil.GenesisStateWithValSet(app.AppCodec(), app.DefaultGenesis(), set, owners, balances...)
 	if err != nil {
 		return nil, err
 	}
+	stake(app, state, validators)
 	// A validator that is bonded from the start has no record of what it signs otherwise.
-	consensus := sdk.ConsAddress(validator.Address)
-	state[slashingtypes.ModuleName] = app.AppCodec().MustMarshalJSON(slashingtypes.NewGenesisState(
-		slashingtypes.DefaultParams(),
-		[]slashingtypes.SigningInfo{{
+	var infos []slashingtypes.SigningInfo
+	for i, validator := range validators {
+		consensus := sdk.ConsAddress(validator.Address)
+		infos = append(infos, slashingtypes.SigningInfo{
 			Address:              consensus.String(),
-			ValidatorSigningInfo: slashingtypes.NewValidatorSigningInfo(consensus, 0, 0, time.Unix(0, 0), false, 0),
-		}},
-		nil,
-	))
+			ValidatorSigningInfo: slashingtypes.NewValidatorSigningInfo(consensus, int64(i), 0, time.Unix(0, 0), false, 0),
+		})
+	}
+	params := slashingtypes.DefaultParams()
+	params.SignedBlocksWindow = patience
+	state[slashingtypes.ModuleName] = app.AppCodec().MustMarshalJSON(slashingtypes.NewGenesisState(params, infos, nil))
 	return json.Marshal(state)
+}
+
+// stake gives validators the power that they are to have, where all were given the same, and lets
+// all of them have a part in making blocks.
+func stake(app *simapp.SimApp, state map[string]json.RawMessage, validators []*cmttypes.Validator) {
+	powers := map[string]int64{}
+	for _, validator := range validators {
+		powers[sdk.ValAddress(validator.Address).String()] = validator.VotingPower
+	}
+	var staking stakingtypes.GenesisState
+	app.AppCodec().MustUnmarshalJSON(state[stakingtypes.ModuleName], &staking)
+	staking.Params.MaxValidators = max(staking.Params.MaxValidators, uint32(len(validators)))
+	bonded := math.ZeroInt()
+	for i := range staking.Validators {
+		validator := &staking.Validators[i]
+		tokens := sdk.TokensFromConsensusPower(powers[validator.OperatorAddress], sdk.DefaultPowerReduction)
+		bonded = bonded.Add(tokens)
+		validator.Tokens, validator.DelegatorShares = tokens, math.LegacyNewDecFromInt(tokens)
+		for j := range staking.Delegations {
+			if staking.Delegations[j].ValidatorAddress == validator.OperatorAddress {
+				staking.Delegations[j].Shares = validator.DelegatorShares
+			}
+		}
+	}
+	state[stakingtypes.ModuleName] = app.AppCodec().MustMarshalJSON(&staking)
+
+	var bank banktypes.GenesisState
+	app.AppCodec().MustUnmarshalJSON(state[banktypes.ModuleName], &bank)
+	pool := authtypes.NewModuleAddress(stakingtypes.BondedPoolName).String()
+	bank.Supply = sdk.NewCoins()
+	for i := range bank.Balances {
+		if bank.Balances[i].Address == pool {
+			bank.Balances[i].Coins = sdk.NewCoins(sdk.NewCoin(sdk.DefaultBondDenom, bonded))
+		}
+		bank.Supply = bank.Supply.Add(bank.Balances[i].Coins...)
+	}
+	state[banktypes.ModuleName] = app.AppCodec().MustMarshalJSON(&bank)
 }

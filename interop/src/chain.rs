@@ -40,6 +40,9 @@ pub struct Settings {
     pub gas_price: String,
     /// Whether a transaction can be asked for by its hash.
     pub index: bool,
+    /// How many validators it has besides the one that runs, each with a thousandth of its power.
+    /// After some 20 blocks they lose their place for their silence, one with each block.
+    pub silent: u32,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             block_time: Duration::from_millis(200),
             gas_price: "0stake".to_owned(),
             index: true,
+            silent: 0,
         }
     }
 }
@@ -95,6 +99,7 @@ impl Chain {
             &format!("--block-time={}ms", settings.block_time.as_millis()),
             &format!("--gas-price={price}"),
             &format!("--index={}", settings.index),
+            &format!("--silent={}", settings.silent),
         ]))?;
         let settings = settings.clone();
         let mut chain = Self { settings, simd: simd.clone(), home, rpc, process: None };

@@ -22,7 +22,7 @@ pub use solomachine::SoloKey;
 pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
 #[cfg(test)]
 pub(crate) use tendermint::chain as test_chain;
-pub(crate) use tendermint::{KIND as TENDERMINT, Tendermint};
+pub(crate) use tendermint::{Gap, KIND as TENDERMINT, Tendermint};
 
 use crate::{
     height::{At, Height, Timestamp},
@@ -125,6 +125,13 @@ pub(crate) trait LightClient: Send + Sync {
         at: At,
     ) -> Result<(), ClientError>;
 
+    /// Between which keys of the other side's store there is none, as a proof shows of which
+    /// [`verify`](Self::verify) has found that it proves the absence of one; `None` if it shows
+    /// nothing of others.
+    fn gap(&self, _proof: &[u8]) -> Option<Gap> {
+        None
+    }
+
     /// What the client is good for at a time.
     fn status(&self, store: &dyn ClientStore, at: At) -> Result<Status, ClientError>;
 
@@ -225,6 +232,11 @@ impl Clients {
         let kind = self.kind(store.client())?;
         active(kind, store, at)?;
         kind.verify(store, claim, at)
+    }
+
+    /// See [`LightClient::gap`].
+    pub(crate) fn gap(&self, store: &dyn ClientStore, proof: &[u8]) -> Option<Gap> {
+        self.kind(store.client()).ok()?.gap(proof)
     }
 
     /// What the client is good for at a time.

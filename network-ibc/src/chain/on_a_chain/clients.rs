@@ -108,6 +108,37 @@ async fn a_client_here_believes_the_chains_headers_and_proofs() {
 
 #[tokio::test]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_client_here_follows_a_chain_whose_validators_leave() {
+    // More than a node tells at once.
+    const ALL: u64 = 120;
+    let node = Node::with(|settings| {
+        settings.block_time = Duration::from_millis(100);
+        settings.silent = ALL as u32 - 1;
+    });
+    let validators = async |height| node.rpc.validators(height, 1, 100).await.unwrap().total;
+    let mut client = Client::of(&node, 2).await;
+    // The next block, and one that skips some.
+    for height in [3, 8] {
+        node.reaches(height + 1).await;
+        client.update(&node, height).await;
+        assert_eq!(validators(height).await, ALL);
+    }
+    let (mut height, mut before, mut changes) = (8, ALL, 0);
+    while changes < 5 {
+        // Now the next block, now one that skips four.
+        height += if changes % 2 == 0 { 1 } else { 5 };
+        assert!(height < 60, "{before} validators stay");
+        node.reaches(height + 1).await;
+        client.update(&node, height).await;
+        let now = validators(height).await;
+        changes += u32::from(now < before);
+        before = now;
+    }
+    assert!(client.proves(&node, "nextClientSequence", Some(&[0; 8])).await);
+}
+
+#[tokio::test]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_header_tells_who_signed_it_and_who_was_to_sign_after_the_trusted_one() {
     let node = Node::start();
     let asked = Arc::new(Mutex::new(BTreeSet::new()));
@@ -121,7 +152,7 @@ async fn a_header_tells_who_signed_it_and_who_was_to_sign_after_the_trusted_one(
     .await;
     node.reaches(9).await;
     let header = middle.rpc.header(9, Height::new(0, 4)).await.unwrap();
-    // The chain has one validator for ever, so that is all that can be told apart.
+    // This chain has one validator, so that is all that can be told apart.
     assert_eq!(*asked.lock().unwrap(), BTreeSet::from(["5".to_owned(), "9".to_owned()]));
     let header = Header::decode(&header.value[..]).unwrap();
     assert_eq!(header.trusted_height, Some(Height::new(0, 4).into()));

@@ -12,7 +12,7 @@ use ibc_proto::{
 };
 use tokio::{sync::mpsc, time};
 
-use super::{FIRST, LONGEST, Relayer, late::Late};
+use super::{FIRST, LONGEST, Relayer, late::Late, settle::Received};
 use crate::{
     chain::{Heard, IbcEvent, RpcError, Step},
     engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
@@ -86,11 +86,18 @@ impl Ends {
 
 impl Relayer {
     /// Tells the host what happens on the chain. `late`: packets that the chain did not receive.
-    pub(super) async fn inward(&self, mut late: mpsc::UnboundedReceiver<Late>) {
+    /// `received`: who is told of packets that the host has received.
+    pub(super) async fn inward(
+        &self,
+        mut late: mpsc::UnboundedReceiver<Late>,
+        received: mpsc::UnboundedSender<Packet>,
+    ) {
         let chain = self.chain.id.clone();
         let Ok(state) = self.shared.ask(|reply| Command::Chain { chain, reply }).await else {
             return;
         };
+        let settled = state.channels.iter().map(|end| (end.there.clone(), end.settled));
+        let mut received = Received::new(settled, received);
         let mut ends = Ends {
             connections: state.connections.into_iter().collect(),
             channels: state.channels.into_iter().map(|end| end.there).collect(),
@@ -116,7 +123,12 @@ impl Relayer {
                     };
                     let something = !news.is_empty();
                     if something {
-                        self.tell(news, height).await;
+                        self.tell(&news, height).await;
+                    }
+                    for news in news {
+                        if let News::Packet(packet) = news {
+                            received.push(&packet);
+                        }
                     }
                     // Further back: what was seen there was none.
                     let further = height.checked_sub(seen);
@@ -158,11 +170,11 @@ impl Relayer {
     }
 
     /// Tells the host what happened in a block, however long that takes.
-    pub(super) async fn tell(&self, news: Vec<News>, height: u64) {
+    pub(super) async fn tell(&self, news: &[News], height: u64) {
         let (mut wait, mut after) = (FIRST, height);
         loop {
             let Some(height) = self.provable(after).await else { return };
-            match self.messages(&news, height).await {
+            match self.messages(news, height).await {
                 Ok(messages) if messages.is_empty() => return,
                 Ok(messages) => return self.deliver(messages, height + 1).await,
                 Err(error) => {

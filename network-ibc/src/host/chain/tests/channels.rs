@@ -70,6 +70,67 @@ async fn records_go_to_a_chain_and_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_the_chain_is_done_with_is_forgotten() {
+    let there = There::start();
+    let host = Host::in_memory("host-1").unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    for order in ["ordered", "unordered"] {
+        let (handler, mut echoed) = teller();
+        let connection = port.connect(remote(&hop, order).as_str(), handler).await.unwrap();
+        let settled = async || {
+            let chain = hop.chain.clone();
+            let state = host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap();
+            state.channels.iter().map(|end| end.settled).min().unwrap()
+        };
+        // Each comes back as a packet of the chain.
+        for _ in 0..4 {
+            let sends = (0..100_u8).map(|number| connection.send(vec![number; 20]));
+            for ack in within(futures_util::future::join_all(sends)).await {
+                assert_eq!(ack.unwrap(), OK);
+            }
+            for _ in 0..100 {
+                within(echoed.recv()).await.unwrap();
+            }
+        }
+        until("most are forgotten", async || {
+            // It is looked when another one comes.
+            connection.send("once more").await.unwrap();
+            settled().await > 300
+        })
+        .await;
+        connection.close().await;
+        until("the channel is closed", async || {
+            let chain = hop.chain.clone();
+            let state = host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap();
+            state.channels.is_empty()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn records_pass_while_validators_leave() {
+    // With each block from the 21st on there is one less.
+    let there = There::with(|settings| settings.silent = 40);
+    let host = Host::in_memory("host-1").unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    let (handler, mut echoed) = teller();
+    let connection = port.connect(remote(&hop, "ordered").as_str(), handler).await.unwrap();
+    let mut number = 0_u64;
+    while there.rpc.status().await.unwrap().height < 50 {
+        let record = number.to_be_bytes().to_vec();
+        assert_eq!(within(connection.send(record.clone())).await.unwrap(), OK);
+        assert_eq!(within(echoed.recv()).await.unwrap(), record);
+        number += 1;
+    }
+    assert!(number > 1, "nothing was sent meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_solo_machine_is_a_host_like_any_other() {
     let there = There::start();
     let host = host("solo", true);

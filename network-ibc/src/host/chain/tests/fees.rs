@@ -8,7 +8,7 @@ use super::*;
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn what_cannot_be_paid_for_waits_for_coins() {
     const PRICE: &str = "0.01stake";
-    let there = There::asking(PRICE);
+    let there = There::with(|settings| settings.gas_price = PRICE.to_owned());
     let poor = ChainKey::from_hex(&"0b".repeat(32)).unwrap();
     let gift = |from: &str, to: &str, amount: u128| MsgSend {
         from_address: from.to_owned(),

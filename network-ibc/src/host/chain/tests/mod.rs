@@ -36,17 +36,15 @@ struct There {
 
 impl There {
     fn start() -> Self {
-        Self::asking("0stake")
+        Self::with(|_| {})
     }
 
-    /// One that takes that for gas.
-    fn asking(price: &str) -> Self {
-        let settings = Settings {
-            block_time: Duration::from_millis(100),
-            gas_price: price.to_owned(),
-            ..Settings::default()
-        };
-        let tx = TxSettings { gas_price: GasPrice::parse(price).unwrap(), ..TxSettings::default() };
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings =
+            Settings { block_time: Duration::from_millis(100), ..Settings::default() };
+        change(&mut settings);
+        let gas_price = GasPrice::parse(&settings.gas_price).unwrap();
+        let tx = TxSettings { gas_price, ..TxSettings::default() };
         let simd = Simd::start(settings).unwrap();
         let rpc = Rpc::new(&simd.rpc(), &RpcSettings::default()).unwrap();
         let (key, id) = (key(1), simd.id().to_owned());
