@@ -258,6 +258,13 @@ async fn what_cannot_be_is_said() {
     };
     let failed = alpha.with_module(&sum, fails).await.unwrap_err();
     assert!(failed.to_string().contains("changed its mind"), "{failed}");
+    let long = |_: &mut Sum, context: &mut Context<'_>| -> Result<(), HostError> {
+        context.set("left", "something");
+        context.set(vec![7; 65_001], "something");
+        Ok(())
+    };
+    let long = alpha.with_module(&sum, long).await.unwrap_err();
+    assert!(long.to_string().contains("a key"), "{long}");
     assert_eq!(value(&alpha, "left").await, "");
 
     let network = Network::builder().protocol(beta.clone()).build().unwrap();

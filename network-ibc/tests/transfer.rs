@@ -140,12 +140,68 @@ async fn what_cannot_be_sent_stays() {
     assert!(matches!(garbage, SendError::Refused(why) if why.text().contains("ICS-020")));
 }
 
+fn open(path: &Path, chain: &str, seed: u8) -> Host {
+    let builder = Host::builder(chain).module(transfer::PORT, Transfer::new()).unwrap();
+    builder.open(path, LedgerKey::from_seed(&[seed; 32]).unwrap()).unwrap()
+}
+
+/// A name is a part of a key, and a database takes keys of up to 65,535 bytes.
+#[tokio::test]
+async fn a_name_that_is_too_long_is_refused_and_the_host_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let beta = open(folder.path(), "beta", 2);
+    let alpha = Host::in_memory("alpha").unwrap();
+    let (hop, _way) = joined(alpha.clone(), &beta).await;
+    let network = Network::builder().protocol(alpha).build().unwrap();
+    let stranger = network.bind("/ibc-port/stranger").await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/transfer/unordered/ics20-1", hop.connection);
+    let connection = stranger.connect(remote.as_str(), ()).await.unwrap();
+    let tokens = |denom: &str| {
+        format!(r#"{{"amount":"1","denom":"{denom}","receiver":"bob","sender":"me"}}"#)
+    };
+    let there = Tokens::of(&beta);
+    for long in [70_000, 2_048, 200_000] {
+        let sent = connection.send(tokens(&"x".repeat(long)));
+        let refused = timeout(Duration::from_secs(10), sent).await.unwrap().unwrap_err();
+        assert!(matches!(&refused, SendError::Refused(why) if why.text().contains("2,048")));
+        let minted = there.mint("bob", &"x".repeat(long + 1), amount(1)).await;
+        assert!(matches!(minted, Err(TransferError::Denom { .. })), "{minted:?}");
+    }
+    // With what stands before it as a voucher it is as long as it may be.
+    let voucher = format!("transfer/{}/", there_channel(&there, &connection, tokens("y")).await);
+    connection.send(tokens(&"x".repeat(2_048 - voucher.len()))).await.unwrap();
+    let names: Vec<_> =
+        there.balances("bob").await.unwrap().into_iter().map(|(n, _)| n.len()).collect();
+    assert_eq!(names, [2_048, voucher.len() + 1]);
+}
+
+/// The name of the other end of a channel, from a voucher that comes over it.
+async fn there_channel(
+    there: &Tokens,
+    connection: &network_core::Connection,
+    tokens: String,
+) -> String {
+    connection.send(tokens).await.unwrap();
+    let (voucher, _) = there.balances("bob").await.unwrap().remove(0);
+    voucher.split('/').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_back_stays_aside() {
+    let Pair { here, channel, alpha: _alpha, way: _way, there: _there, .. } = pair().await;
+    here.mint("alice", "apple", U256::MAX).await.unwrap();
+    let late = Send::new(channel.clone(), "alice", "bob", "apple", amount(2));
+    let late = here.send(late.timeout(Duration::from_nanos(1)));
+    // Both are in one block, and the proof comes after it.
+    let (late, minted) = tokio::join!(late, here.mint("alice", "apple", amount(1)));
+    minted.unwrap();
+    timeout(Duration::from_secs(10), late.unwrap().outcome()).await.unwrap().unwrap();
+    assert_eq!(here.balance("alice", "apple").await.unwrap(), U256::MAX - amount(1));
+    assert_eq!(here.escrowed(&channel).await.unwrap(), [("apple".to_owned(), amount(2))]);
+}
+
 #[tokio::test]
 async fn tokens_under_way_outlive_the_process() {
-    fn open(path: &Path, chain: &str, seed: u8) -> Host {
-        let builder = Host::builder(chain).module(transfer::PORT, Transfer::new()).unwrap();
-        builder.open(path, LedgerKey::from_seed(&[seed; 32]).unwrap()).unwrap()
-    }
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("alpha"), folder.path().join("beta"));
     let (alpha, beta) = (open(&one, "alpha", 1), open(&two, "beta", 2));

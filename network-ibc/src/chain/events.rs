@@ -5,12 +5,19 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use tokio::time::sleep;
 
-use super::{RpcError, event::IbcEvent, heights::Heights, rpc::Rpc};
+use super::{
+    RpcError,
+    event::IbcEvent,
+    heights::Heights,
+    rpc::{Rpc, Status},
+};
 
 /// How many blocks are asked for at once while catching up.
 const AHEAD: usize = 8;
 /// How often a node is asked again that has said what makes no sense.
 const TRIES: u32 = 10;
+/// How many blocks a node may be behind another one that was asked before.
+const BEHIND: u64 = 1_000;
 /// How long is waited between two tries.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -73,18 +80,27 @@ impl ChainEvents {
         }
     }
 
-    /// Finds the first block that the node has.
+    /// Finds the first block that the node has and that is to be told of.
     async fn begin(&mut self) -> Option<Heard> {
         let mut wait = RETRY.0;
-        let earliest = loop {
+        let Status { earliest, height: latest, .. } = loop {
             match self.rpc.status().await {
-                Ok(status) => break status.earliest,
+                Ok(status) => break status,
                 Err(error) => tracing::debug!(%error, "the first block is not known"),
             }
             sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
         };
         self.begun = true;
+        if self.next > latest.saturating_add(BEHIND) {
+            // Another node has told of blocks that there never were, and not of those that there
+            // were.
+            tracing::warn!(from = self.next, latest, "what is to come was seen already");
+            self.next = latest + 1;
+            return Some(Heard::Missed { from: latest, to: latest });
+        }
+        // No more of what a node says of itself is believed than can be.
+        let earliest = earliest.min(latest.saturating_add(1));
         if self.next >= earliest {
             return None;
         }

@@ -30,7 +30,7 @@ mod rpc;
 mod search;
 mod socket;
 #[cfg(test)]
-mod strange_nodes;
+pub(crate) mod strange_nodes;
 mod submit;
 mod tx;
 

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     ChainConfig, ChainKey, RpcError, TxError, TxSettings,
+    events::{ChainEvents, Heard},
     preflight::{Check, Level, preflight},
     rpc::{Rpc, RpcSettings},
     socket::Socket,
@@ -26,8 +27,8 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 10_000;
 
 /// What is answered to whoever connects. It ends when this is dropped.
-struct Strange {
-    rpc: Rpc,
+pub(crate) struct Strange {
+    pub(crate) rpc: Rpc,
     task: JoinHandle<()>,
 }
 
@@ -64,6 +65,13 @@ impl Strange {
 
     /// Answers each method with what `answer` says: a status and a body.
     async fn answering(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
+        Self::asked(move |asked| answer(asked["method"].as_str().unwrap())).await
+    }
+
+    /// Answers each request with what `answer` says: a status and a body.
+    pub(crate) async fn asked(
+        answer: impl Fn(&Value) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
         let answer = Arc::new(answer);
         Self::serving(move |mut stream| {
             let answer = answer.clone();
@@ -77,7 +85,7 @@ impl Strange {
                         break asked;
                     }
                 };
-                let (status, body) = answer(asked["method"].as_str().unwrap());
+                let (status, body) = answer(&asked);
                 let length = body.len();
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -340,6 +348,59 @@ async fn validators_that_cannot_be_are_refused() {
         let Err(RpcError::Unexpected { reason, .. }) = asked else { panic!("{why}: {asked:?}") };
         assert!(reason.contains(why), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn the_version_of_ibc_go_is_not_that_of_one_of_its_parts() {
+    use ibc_proto::cosmos::base::tendermint::v1beta1::{GetNodeInfoResponse, Module, VersionInfo};
+    use prost::Message as _;
+
+    let ibc_of = async |parts: &[(&str, &str)]| {
+        let parts = parts.iter().map(|&(path, version)| Module {
+            path: format!("github.com/{path}"),
+            version: version.to_owned(),
+            sum: String::new(),
+        });
+        let version = VersionInfo { build_deps: parts.collect(), ..VersionInfo::default() };
+        let info =
+            GetNodeInfoResponse { application_version: Some(version), default_node_info: None };
+        let value = data_encoding::BASE64.encode(&info.encode_to_vec());
+        let answer = json!({ "response": { "code": 0, "value": value, "height": "7" } });
+        let node = Strange::with(move |_| answer.clone()).await;
+        node.rpc.versions().await.unwrap().ibc
+    };
+    // As chains list them: in the order of their paths.
+    let parts = [
+        ("cosmos/ibc-apps/middleware/packet-forward-middleware/v8", "v8.0.2"),
+        ("cosmos/ibc-go/modules/capability", "v1.0.1"),
+        ("cosmos/ibc-go/modules/light-clients/08-wasm", "v0.4.1"),
+        ("cosmos/ibc-go/v8", "v8.5.2"),
+        ("cosmos/ibc-go/v8/testing", "v0.1.0"),
+    ];
+    assert_eq!(ibc_of(&parts).await.as_deref(), Some("v8.5.2"));
+    assert_eq!(ibc_of(&[("cosmos/ibc-go", "v1.5.0")]).await.as_deref(), Some("v1.5.0"));
+    assert_eq!(ibc_of(&parts[..3]).await, None);
+}
+
+/// As after another node that has told of blocks that there never were.
+#[tokio::test]
+async fn blocks_beyond_the_end_of_the_chain_are_not_waited_for() {
+    let node = Strange::with(|method| match method {
+        "status" => status("7"),
+        "block_results" => json!({ "height": "8" }),
+        _ => json!({}),
+    })
+    .await;
+    let first = async |from| {
+        let mut events = ChainEvents::from(node.rpc.clone(), from);
+        tokio::time::timeout(TIMEOUT, events.next()).await
+    };
+    let missed = first(1_000_000).await.unwrap();
+    assert!(matches!(missed, Heard::Missed { to: 7, .. }), "{missed:?}");
+    let missed = first(u64::MAX).await.unwrap();
+    assert!(matches!(missed, Heard::Missed { to: 7, .. }), "{missed:?}");
+    // It may be a little behind that one.
+    assert!(first(20).await.is_err());
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub use error::ClientError;
 
 pub use solomachine::SoloKey;
 pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
+#[cfg(test)]
+pub(crate) use tendermint::chain as test_chain;
 pub(crate) use tendermint::{Gap, KIND as TENDERMINT, Tendermint};
 
 use crate::{

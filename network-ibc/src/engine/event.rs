@@ -52,8 +52,8 @@ pub(crate) enum Event {
         packet: Packet,
         acknowledgement: Bytes,
     },
-    /// The other side has not received a packet and never will. `closed`: the channel is closed
-    /// with it, because it is ordered.
+    /// The other side has not received a packet and never will. `closed`: this has closed the
+    /// channel, because it is ordered.
     TimedOut {
         packet: Packet,
         closed: bool,

@@ -319,7 +319,7 @@ impl Engine {
 fn time_out(stage: &mut Stage<'_>, packet: Packet, mut channel: Channel) -> Event {
     let (port, id) = (&packet.source_port, &packet.source_channel);
     stage.remove(path::commitment(port, id, packet.sequence));
-    let closed = channel.order == Order::Ordered;
+    let closed = channel.order == Order::Ordered && channel.state != ChannelState::Closed;
     if closed {
         channel.state = ChannelState::Closed;
         stage.set(path::channel(port, id), channel.encode());

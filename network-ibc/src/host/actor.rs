@@ -590,6 +590,8 @@ impl Actor {
             if open {
                 let _ = reply.send(Ok(hop));
             } else {
+                // The other side may have refused it, or forgotten it.
+                self.peer(&chain).push_new(Kind::Connection(hop.to_string()));
                 self.waiting.push((chain, hop, reply));
             }
             return;

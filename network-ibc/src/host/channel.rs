@@ -30,6 +30,7 @@ use crate::{
     EngineError,
     address::{Channel as ChannelPart, IbcEndpoint, Order, Version},
     engine::{Channel, ChannelAttempt, Packet, Timeout, raw_order},
+    error::excerpt,
     height::Height,
     identifier::{ChannelId, ConnectionId, PortId},
     path,
@@ -524,8 +525,8 @@ impl Actor {
         self.go_on_closing(id);
     }
 
-    /// It is proved that a packet was not received and will not be. `closed`: the channel is, as
-    /// it is ordered. `by_close`: because the other end closed.
+    /// It is proved that a packet was not received and will not be. `closed`: this has closed the
+    /// channel, as it is ordered. `by_close`: because the other end had closed.
     pub(super) fn timed_out(&mut self, packet: &Packet, closed: bool, by_close: bool) {
         let id = &packet.source_channel;
         let Some((port, hop, open)) = self.live(id) else { return };
@@ -540,17 +541,20 @@ impl Actor {
         if let Some(out) = sent.and_then(|sent| sent.out) {
             self.forget_out(&hop, out);
         }
-        if closed && !by_close {
-            self.send_over(&hop, Kind::channel(&port, id));
-            self.over(id, &CloseReason::TimedOut, Delivery::Unknown);
-        } else {
-            self.go_on_closing(id);
+        match (closed, by_close) {
+            (true, false) => {
+                self.send_over(&hop, Kind::channel(&port, id));
+                self.over(id, &CloseReason::TimedOut, Delivery::Unknown);
+            }
+            // What else says so comes too late, if it comes at all.
+            (true, true) => self.other_side_closed(id),
+            (false, _) => self.go_on_closing(id),
         }
     }
 
     /// The other side has refused what was relayed to it, for good.
     pub(super) fn refused(&mut self, chain: &str, kind: &Kind, text: &str) {
-        tracing::warn!(text, "the other side refuses what is relayed to it");
+        tracing::warn!(text = excerpt(text), "the other side refuses what is relayed to it");
         if let Kind::Channel(end) = kind {
             let rejected =
                 Rejected { channel: end.channel.clone(), reason: 2, text: text.to_owned() };

@@ -177,11 +177,15 @@ impl Hops {
         self.lock().get(hop).map(|state| state.open)
     }
 
-    /// The hop to a chain, and whether it is open.
+    /// The oldest hop to a chain, and whether it is open. Anybody on a chain may begin more of them,
+    /// with a delay of their choice: only later than this host has begun its own.
     fn to(&self, chain: &str) -> Option<(ConnectionId, bool)> {
         let hops = self.lock();
-        let (hop, state) = hops.iter().find(|(_, state)| state.chain == chain)?;
-        Some((hop.clone(), state.open))
+        let to_chain = hops.values().filter(|hop| hop.chain == chain);
+        // They are numbered, and as texts 10 comes before 2.
+        let age = |hop: &&Hop| (hop.connection.as_str().len(), hop.connection.clone());
+        let hop = to_chain.min_by_key(age)?;
+        Some((hop.connection.clone(), hop.open))
     }
 }
 
@@ -300,7 +304,8 @@ impl Host {
     /// not wait. Resolves once what it wrote is stored; where it fails, nothing of it is.
     ///
     /// # Errors
-    /// There is no such module, `act` panicked, or the host has ended; else what `act` fails with.
+    /// There is no such module, `act` panicked or set a key that is too long, or the host has ended;
+    /// else what `act` fails with.
     ///
     /// # Cancel safety
     /// `act` may run nevertheless.
@@ -330,7 +335,10 @@ impl Host {
         match replied.await {
             Ok(acted) => acted,
             Err(_) if self.0.inbox.is_closed() => Err(HostError::Ended.into()),
-            Err(_) => Err(HostError::Refused(Refusal::new("the module panicked")).into()),
+            Err(_) => {
+                let why = "the module panicked, or a key that it set is too long";
+                Err(HostError::Refused(Refusal::new(why)).into())
+            }
         }
     }
 

@@ -131,14 +131,19 @@ impl ModuleChannel {
 /// What a module may do while one of its methods runs.
 ///
 /// Keys and values are the module's own: nobody else reads or writes them, and nothing is proved of
-/// them to anybody.
+/// them to anybody. A key has up to 65,000 bytes: a method that sets a longer one is refused.
 pub struct Context<'a> {
     engine: &'a Engine,
     stage: Stage<'a>,
     at: At,
     port: PortId,
     effects: Vec<Effect>,
+    /// A key was too long, and nothing of what was written is taken.
+    overlong: bool,
 }
+
+/// The longest key of a module, in bytes. A ledger on disk takes 65,535, and it has more before it.
+const MAX_KEY: usize = 65_000;
 
 /// What follows once the writes of a module are taken.
 enum Effect {
@@ -166,6 +171,11 @@ impl Context<'_> {
 
     /// Sets a value.
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
+        // What others have a hand in may be of any length, and what no ledger takes ends the host.
+        if key.as_ref().len() > MAX_KEY {
+            self.overlong = true;
+            return;
+        }
         self.stage.set_private(self.key(key.as_ref()), Some(value.into()));
     }
 
@@ -328,14 +338,19 @@ impl Actor {
         let none = || Refusal::new("there is no such module");
         let module = modules.0.get_mut(port).ok_or_else(none)?;
         let stage = Stage::new(ledger);
-        let mut context = Context { engine, stage, at, port: port.clone(), effects: Vec::new() };
+        let (port_of, effects, overlong) = (port.clone(), Vec::new(), false);
+        let mut context = Context { engine, stage, at, port: port_of, effects, overlong };
         let acted =
             std::panic::catch_unwind(AssertUnwindSafe(|| act(module.as_mut(), &mut context)));
         let outcome = acted.unwrap_or_else(|_| {
             tracing::error!(%port, "a module panicked");
             Err(Refusal::new("the module panicked"))
         })?;
-        let Context { stage, effects, .. } = context;
+        let Context { stage, effects, overlong, .. } = context;
+        if overlong {
+            tracing::error!(%port, "a module has set a key of more than {MAX_KEY} bytes");
+            return Err(Refusal::new("a key of the module is too long"));
+        }
         let writes = stage.into_writes();
         self.ledger.apply(writes);
         for effect in effects {
@@ -479,14 +494,14 @@ impl Actor {
         });
     }
 
-    /// `closed`: the channel is, as it is ordered. `by_close`: it was before, by the other side.
+    /// `closed`: this has closed the channel, as it is ordered. `by_close`: the other side had.
     pub(super) fn module_timed_out(&mut self, packet: &Packet, closed: bool, by_close: bool) {
         let (port, id) = (&packet.source_port, &packet.source_channel);
         let Some(channel) = self.channel_of(port, id) else { return };
         let (sequence, record) = (packet.sequence, &packet.data);
         self.tell_module(port, |module, context| {
             module.on_timeout(context, &channel, sequence, record);
-            if closed && !by_close {
+            if closed {
                 module.on_close(context, &channel);
             }
         });

@@ -5,6 +5,10 @@ use ruint::aliases::U256;
 use super::error::TransferError;
 use crate::{host::Context, identifier::ChannelId};
 
+/// The longest name of tokens, with the path that they have come by, in bytes. ibc-go keeps a hash of
+/// it and sets no bound, so what comes may have as many as a packet; here it is a part of a key.
+const MAX_DENOM: usize = 2_048;
+
 /// Something that can have tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Holder<'a> {
@@ -62,6 +66,10 @@ pub(super) fn add(
     denom: &str,
     amount: U256,
 ) -> Result<(), TransferError> {
+    if denom.len() > MAX_DENOM {
+        let denom = denom.chars().take(80).collect();
+        return Err(TransferError::Denom { denom, reason: "it has more than 2,048 bytes" });
+    }
     let overflow = || TransferError::Overflow { account: holder.name(), denom: denom.to_owned() };
     let sum = balance(context, holder, denom).checked_add(amount).ok_or_else(overflow)?;
     context.set(holder.key(denom), sum.to_be_bytes::<32>().to_vec());

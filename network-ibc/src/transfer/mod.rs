@@ -83,13 +83,20 @@ impl Transfer {
     fn refund(context: &mut Context<'_>, channel: &ModuleChannel, record: &[u8]) {
         let given_back = PacketData::read(record).and_then(|data| {
             let amount = data.check()?;
-            if !data.denom.starts_with(&prefix(&channel.port, &channel.channel)) {
-                bank::take(context, Holder::Escrow(&channel.channel), &data.denom, amount)?;
+            let (denom, to) = (&data.denom, Holder::Account(&data.sender));
+            if denom.starts_with(&prefix(&channel.port, &channel.channel)) {
+                return bank::add(context, to, denom, amount);
             }
-            bank::add(context, Holder::Account(&data.sender), &data.denom, amount)
+            let aside = Holder::Escrow(&channel.channel);
+            bank::take(context, aside, denom, amount)?;
+            bank::add(context, to, denom, amount).inspect_err(|_| {
+                // It was there a moment ago.
+                let _ = bank::add(context, aside, denom, amount);
+            })
         });
         if let Err(error) = given_back {
-            // It was written by `send`, so this is a fault of ours.
+            // It was written by `send`, so either the sender has more by now than can be counted,
+            // or this is a fault of ours.
             tracing::error!(channel = %channel.channel, %error, "tokens were not given back");
         }
     }
@@ -283,8 +290,8 @@ impl Tokens {
     /// Makes tokens of this host.
     ///
     /// # Errors
-    /// The denomination is blank or one of vouchers, the account is blank, or there would be too
-    /// many.
+    /// The denomination is blank, longer than 2,048 bytes or one of vouchers, the account is blank,
+    /// or there would be too many.
     pub async fn mint(
         &self,
         account: &str,

@@ -36,27 +36,27 @@ pub(super) fn at(seconds: u64) -> At {
     At { time: Timestamp::from_nanos(START + seconds * SECOND), height: Height::new(0, seconds) }
 }
 
-pub(super) struct Chain {
-    pub(super) id: String,
+pub(crate) struct Chain {
+    pub(crate) id: String,
     keys: Vec<Ed25519KeyPair>,
-    pub(super) validators: validator::Set,
+    pub(crate) validators: validator::Set,
 }
 
 /// What a block may say otherwise than usual.
 #[derive(Clone)]
-pub(super) struct Block {
-    pub(super) number: u64,
-    pub(super) time: u64,
-    pub(super) app_hash: [u8; 32],
-    pub(super) next_validators: Option<validator::Set>,
+pub(crate) struct Block {
+    pub(crate) number: u64,
+    pub(crate) time: u64,
+    pub(crate) app_hash: [u8; 32],
+    pub(crate) next_validators: Option<validator::Set>,
     /// How many of the validators, from the first, sign it.
-    pub(super) signers: usize,
+    pub(crate) signers: usize,
     /// Something in it that no consensus state tells of.
-    pub(super) data_hash: [u8; 32],
+    pub(crate) data_hash: [u8; 32],
 }
 
 impl Block {
-    pub(super) fn new(number: u64, app_hash: [u8; 32]) -> Self {
+    pub(crate) fn new(number: u64, app_hash: [u8; 32]) -> Self {
         Self {
             number,
             time: START + (number - 1) * SECOND,
@@ -74,7 +74,7 @@ impl Chain {
     }
 
     /// A chain whose validators have keys made of these bytes, and powers 10, 11, and so on.
-    pub(super) fn with_keys(id: &str, seeds: &[u8]) -> Self {
+    pub(crate) fn with_keys(id: &str, seeds: &[u8]) -> Self {
         Self::with_seeds(id, seeds.iter().map(|seed| vec![*seed; 32]))
     }
 
@@ -95,7 +95,7 @@ impl Chain {
         Self { id: id.to_owned(), keys, validators: validator::Set::new(infos, proposer) }
     }
 
-    pub(super) fn signed(&self, block: &Block) -> SignedHeader {
+    pub(crate) fn signed(&self, block: &Block) -> SignedHeader {
         let hash = |bytes: [u8; 32]| Hash::Sha256(bytes);
         let some = Some(hash(block.data_hash));
         let next = block.next_validators.as_ref().unwrap_or(&self.validators);

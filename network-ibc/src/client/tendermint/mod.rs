@@ -278,6 +278,6 @@ fn freeze(store: &mut dyn ClientStore, mut client: Client) -> Result<Updated, Cl
 #[cfg(test)]
 mod adversary;
 #[cfg(test)]
-mod chain;
+pub(crate) mod chain;
 #[cfg(test)]
 mod tests;

@@ -143,7 +143,7 @@ fn a_timeout_closes_an_ordered_channel_and_no_other() {
         assert_eq!(fixture.time_out(&second, order, 1), Ok(Event::Nothing));
         assert_eq!(
             fixture.time_out(&first, order, 1),
-            Ok(Event::TimedOut { packet: first.clone(), closed })
+            Ok(Event::TimedOut { packet: first.clone(), closed: false })
         );
         assert_eq!(fixture.stored(&path::commitment(&end.0, &end.1, 1)), None);
     }

@@ -103,7 +103,7 @@ impl Relayer {
             channels: state.channels.into_iter().map(|end| end.there).collect(),
         };
         let mut seen = state.seen.unwrap_or(0);
-        let mut events = self.chain.events(seen + 1);
+        let mut events = self.chain.events(seen.saturating_add(1));
         let mut unreceived: Vec<Late> = Vec::new();
         let period = self.chain.trust().trusting_period / REFRESHES;
         // Nothing is shown in no time, and no chain is trusted for as little.
@@ -130,7 +130,9 @@ impl Relayer {
                             received.push(&packet);
                         }
                     }
-                    if something || height >= seen + SEEN {
+                    // Further back: what was seen there was none.
+                    let further = height.checked_sub(seen);
+                    if something || further.is_none_or(|further| further >= SEEN) {
                         seen = height;
                         self.saw(seen).await;
                     }
@@ -282,16 +284,31 @@ impl Relayer {
 
     /// Gives messages to the host, behind the header of the block that their proofs are checked
     /// with.
+    ///
+    /// A client takes no header if less than a third of those who have signed it are validators of
+    /// the block that it knows. It is moved there by halves then.
     pub(super) async fn deliver(&self, messages: Vec<Message>, height: u64) {
         let messages: Vec<Any> = messages.iter().map(Message::write).collect();
+        // How far it is moved at most by one header.
+        let mut step = u64::MAX;
         loop {
             let chain = self.chain.id.clone();
             let asked = self.shared.ask(|reply| Command::Knows { chain, reply }).await;
             let Ok(Some(known)) = asked else { return };
             let trusted = Height::new(known.revision, known.height);
             let mut batch = Batch::default();
-            if trusted.number < height {
-                let header = self.header(height, trusted).await;
+            let next = height.min(trusted.number.saturating_add(step));
+            if trusted.number < next {
+                let header = if next == height {
+                    self.header(height, trusted).await
+                } else if let Ok(header) = self.chain.rpc.header(next, trusted).await {
+                    header
+                } else {
+                    // Forgotten, maybe: the other reasons why the last one is not taken may pass.
+                    time::sleep(LONGEST).await;
+                    step = u64::MAX;
+                    continue;
+                };
                 batch.messages.push(
                     Message::UpdateClient(MsgUpdateClient {
                         client_id: self.ours.clone(),
@@ -301,18 +318,35 @@ impl Relayer {
                     .write(),
                 );
             }
-            batch.messages.extend(messages.iter().cloned());
+            if next == height {
+                batch.messages.extend(messages.iter().cloned());
+            }
             let chain = self.chain.id.clone();
             let delivered = self.shared.ask(|reply| Command::Deliver { chain, batch, reply }).await;
             let Ok(outcomes) = delivered else { return };
             let again = outcomes.outcomes.iter().find(|outcome| outcome.code() == Code::Again);
             if let Some(again) = again {
+                step = next.saturating_sub(trusted.number) / 2;
+                if step > 0 {
+                    tracing::debug!(
+                        chain = self.chain.id,
+                        text = again.text,
+                        step,
+                        "a header is not believed"
+                    );
+                    continue;
+                }
+                step = u64::MAX;
                 tracing::warn!(
                     chain = self.chain.id,
                     text = again.text,
                     "a header is not believed"
                 );
                 time::sleep(LONGEST).await;
+                continue;
+            }
+            if next < height {
+                step = u64::MAX;
                 continue;
             }
             for outcome in outcomes.outcomes {
@@ -327,6 +361,7 @@ impl Relayer {
     /// The header of a block, which may be the next one that the chain makes.
     async fn header(&self, height: u64, trusted: Height) -> Any {
         let mut wait = POLL;
+        let mut told = false;
         loop {
             match self.chain.rpc.header(height, trusted).await {
                 Ok(header) => return header,
@@ -335,6 +370,14 @@ impl Relayer {
                     time::sleep(wait).await;
                     // A block may take its time, and a node that is away as well.
                     wait = Duration::from_secs(1).min(wait + POLL / 2);
+                    if wait == Duration::from_secs(1) && !std::mem::replace(&mut told, true) {
+                        let (chain, trusted) = (&self.chain.id, trusted.number);
+                        tracing::warn!(
+                            chain, height, trusted, %error,
+                            "there is no header of a block yet: if the node has forgotten it, or \
+                             the validators of the trusted one, connect by one that keeps more"
+                        );
+                    }
                 }
             }
         }

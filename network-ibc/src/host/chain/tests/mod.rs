@@ -3,6 +3,7 @@
 mod accounts;
 mod channels;
 mod fees;
+mod headers;
 mod recovery;
 mod tokens;
 
