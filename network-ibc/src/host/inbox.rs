@@ -10,7 +10,7 @@ use network_core::{Answer, CloseReason, ConnectError, Connection, LinkSeed, Reco
 use tokio::sync::{Notify, mpsc, oneshot};
 
 #[cfg(feature = "chain")]
-use super::chain::ChainState;
+use super::chain::{ChainState, Learnt};
 use super::{
     error::HostError,
     module::{Act, OpenForModule},
@@ -128,8 +128,7 @@ pub(super) enum Command {
     #[cfg(feature = "chain")]
     SetChain {
         chain: String,
-        theirs: Option<crate::identifier::ClientId>,
-        seen: Option<u64>,
+        learnt: Learnt,
         reply: oneshot::Sender<()>,
     },
     Stop,

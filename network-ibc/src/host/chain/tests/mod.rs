@@ -3,6 +3,7 @@
 mod accounts;
 mod channels;
 mod fees;
+mod forgotten;
 mod kills;
 mod recovery;
 mod tokens;

@@ -306,9 +306,12 @@ async fn send_from_port(host: Host, hop: Hop, run: u64, journal: Journal) {
         async { Ok(Bytes::from_static(b"well")) }
     });
     let remote = format!("/ibc-hop/{}/ibc-port/mock/{order}/any", hop.connection);
-    let connection = match local.connect(remote.as_str(), handler).await {
-        Ok(connection) => connection,
-        Err(error) => return journal.line(format_args!("# no connection: {error}")),
+    // It waits behind what the module has to say.
+    let connection = loop {
+        match local.connect(remote.as_str(), handler.clone()).await {
+            Ok(connection) => break connection,
+            Err(error) => journal.line(format_args!("# no connection: {error}")),
+        }
     };
     let there = connection.remote_endpoint().as_str().rsplit('/').next().unwrap().to_owned();
     journal.line(format_args!("open {order} {there}"));

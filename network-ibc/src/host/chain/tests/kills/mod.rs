@@ -171,11 +171,15 @@ async fn a_host_that_is_killed_at_any_moment_loses_and_repeats_nothing() {
         println!("{:6.1?}: killed after `{last}`", begun.elapsed());
     }
     let mut last = killed.start(KILLS);
-    until("all is done", async || {
-        assert!(last.child.try_wait().unwrap().is_none(), "the last run has ended by itself");
-        killed.text().contains("\ndone\n")
-    })
-    .await;
+    // However long that takes, as long as it goes on.
+    while !killed.text().contains("\ndone\n") {
+        let before = killed.text().len();
+        until("it goes on", async || {
+            assert!(last.child.try_wait().unwrap().is_none(), "the last run has ended by itself");
+            killed.text().len() > before
+        })
+        .await;
+    }
     last.stdin.as_mut().unwrap().write_all(b"stop\n").unwrap();
     until("it ends", async || last.child.try_wait().unwrap().is_some()).await;
 
@@ -186,7 +190,6 @@ async fn a_host_that_is_killed_at_any_moment_loses_and_repeats_nothing() {
     host.connect_chain(there.config()).await.unwrap();
     found.check(&there.rpc, &host).await;
     host.end().await;
-    assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
     if std::env::var("KILLS_KEEP").is_err() {
         fs::remove_dir_all(&killed.folder).unwrap();
     }
