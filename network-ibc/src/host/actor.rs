@@ -29,7 +29,7 @@ use super::{
     face::Face,
     inbox::{Command, Inbox, Opening},
     module::{ModuleOpening, Modules},
-    peer::Peer,
+    peer::{Peer, Relayed},
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
 use crate::{
@@ -425,6 +425,7 @@ impl Actor {
                 self.dial_again(&chain);
             }
             Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
+            Command::GoOn { chain, peer } => self.peer(&chain).go_on(peer),
             Command::Knows { chain, reply } => {
                 let _ = reply.send(self.knows(&chain));
             }
@@ -833,7 +834,14 @@ impl Actor {
     }
 
     fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
-        let done = self.peer(chain).relayed(peer, outcomes);
+        let Relayed { done, pause } = self.peer(chain).relayed(peer, outcomes);
+        if let Some(pause) = pause {
+            let (inbox, chain) = (self.inbox.clone(), chain.to_owned());
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                inbox.push(Command::GoOn { chain, peer });
+            });
+        }
         for (number, kind, code, text) in done {
             match code {
                 Code::Done => {

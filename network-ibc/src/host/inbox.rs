@@ -77,6 +77,11 @@ pub(super) enum Command {
         chain: String,
         peer: u64,
     },
+    /// Something is proved to it again, which it has not believed for a while.
+    GoOn {
+        chain: String,
+        peer: u64,
+    },
     /// What this host knows of another one.
     Knows {
         chain: String,

@@ -1,4 +1,5 @@
 mod between;
+mod disbelief;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

@@ -79,7 +79,6 @@ impl Relayer {
             for outcome in &mut outcomes {
                 outcome.set_code(Code::Again);
             }
-            time::sleep(LONGEST).await;
         }
         // A solo machine has to know after each batch which signature is next.
         let known = if again || self.is_solo() {
