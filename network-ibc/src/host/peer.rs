@@ -606,6 +606,49 @@ mod tests {
     }
 
     #[test]
+    fn what_was_signed_while_another_way_was_taken_is_not_refused() {
+        let (mut peer, ledger, mut sent) = solo();
+        let kind = || Kind::Connection("connection-0".to_owned());
+        let mut gone = Vec::new();
+        let said = |codes: &[Code], known| Some(Outcomes { known, ..outcomes(codes) });
+        let nothing = Vec::<Became>::new();
+        peer.push(1, kind());
+        peer.push(2, kind());
+        peer.relay(&ledger, &mut gone).unwrap();
+        let one = next_diversifier(&batch(&mut sent).unwrap().messages[0]);
+        // It is said again over another way, which ends before it is known what became of it.
+        let (batches, mut newer) = mpsc::unbounded_channel();
+        peer.up(8, batches, Some(solo_known(6, &one)));
+        peer.relay(&ledger, &mut gone).unwrap();
+        let two = next_diversifier(&batch(&mut newer).unwrap().messages[0]);
+        let known = Some(solo_known(8, &one));
+        assert_eq!(peer.relayed(7, said(&[Code::Done; 3], known)).done, nothing);
+        peer.down(8);
+        assert_eq!(queued(&peer), [1, 2]);
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 2, "as if it were there yet");
+
+        // It is further, but not by these.
+        let known = Some(solo_known(20, &two));
+        assert_eq!(peer.relayed(7, said(&[Code::Again; 2], known)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        // Nor are they what it has counted if it took the header and was then shown another one.
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 3);
+        let known = Some(solo_known(40, "beta/00112233445566aa"));
+        let codes = [Code::Done, Code::Again, Code::Again];
+        assert_eq!(peer.relayed(7, said(&codes, known)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        // If it does not say what it knows, nothing more is shown over this way.
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 3);
+        assert_eq!(peer.relayed(7, said(&codes, None)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!((batch(&mut sent), gone), (None, vec![]));
+    }
+
+    #[test]
     fn nothing_is_signed_for_a_client_that_is_none_of_this_host() {
         let face = Face::Solo(Arc::new(SoloKey::ed25519(&[2; 32]).unwrap()));
         let taken = |height, diversifier: &str| {

@@ -54,22 +54,14 @@ impl Relayer {
     async fn relay(&self, batch: Batch, late: &mpsc::UnboundedSender<Late>) -> Option<Outcomes> {
         let read = batch.messages.iter().map(Message::read);
         let messages: Vec<_> = read.collect::<Result<_, _>>().ok()?;
-        let for_chains = |message: &&Message| !matches!(message, Message::Settle(_));
-        let signed: Vec<Any> = messages
-            .iter()
-            .filter(for_chains)
-            .map(|message| message.signed(&self.chain.signer))
-            .collect();
+        let signed: Vec<Any> =
+            messages.iter().map(|message| message.signed(&self.chain.signer)).collect();
         let fates = self.chain.submitter.submit(signed).await;
         let included = fates.iter().filter_map(|fate| Some(fate.as_ref().ok()?.height)).max();
         let mut fates = fates.into_iter();
         let mut outcomes = Vec::with_capacity(messages.len());
         let mut again = false;
         for message in &messages {
-            if !for_chains(&message) {
-                outcomes.push(done());
-                continue;
-            }
             let outcome = self.outcome(message, fates.next()?, late)?;
             // Nothing that follows can be believed without it.
             again |= matches!(message, Message::UpdateClient(_)) && outcome.code() == Code::Again;
