@@ -1,4 +1,4 @@
-package main
+package simd
 
 import (
 	"encoding/json"
@@ -23,7 +23,6 @@ import (
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
-	"github.com/cosmos/ibc-go/v10/testing/simapp"
 	"github.com/spf13/cobra"
 )
 
@@ -50,7 +49,7 @@ type settings struct {
 	silent                  uint32
 }
 
-func homeCommand(app *simapp.SimApp) *cobra.Command {
+func homeCommand(app App) *cobra.Command {
 	s := settings{}
 	cmd := &cobra.Command{
 		Use:   "home",
@@ -72,7 +71,7 @@ func homeCommand(app *simapp.SimApp) *cobra.Command {
 	return cmd
 }
 
-func makeHome(app *simapp.SimApp, s settings) error {
+func makeHome(app App, s settings) error {
 	cmtcfg.EnsureRoot(s.home)
 	if err := os.MkdirAll(filepath.Join(s.home, "data"), 0o700); err != nil {
 		return err
@@ -126,7 +125,7 @@ func configOf(s settings) *cmtcfg.Config {
 	return config
 }
 
-func genesis(app *simapp.SimApp, validators []*cmttypes.Validator) (json.RawMessage, error) {
+func genesis(app App, validators []*cmttypes.Validator) (json.RawMessage, error) {
 	var owners []authtypes.GenesisAccount
 	var balances []banktypes.Balance
 	for i := range uint32(accounts) {
@@ -166,7 +165,7 @@ func genesis(app *simapp.SimApp, validators []*cmttypes.Validator) (json.RawMess
 
 // stake gives validators the power that they are to have, where all were given the same, and lets
 // all of them have a part in making blocks.
-func stake(app *simapp.SimApp, state map[string]json.RawMessage, validators []*cmttypes.Validator) {
+func stake(app App, state map[string]json.RawMessage, validators []*cmttypes.Validator) {
 	powers := map[string]int64{}
 	for _, validator := range validators {
 		powers[sdk.ValAddress(validator.Address).String()] = validator.VotingPower

@@ -33,6 +33,20 @@ pub enum Error {
         /// The end of what it wrote.
         log: String,
     },
+    /// There is no chain with a version of ibc-go that was asked for.
+    #[error("there is no chain with ibc-go {wanted}: NETWORK_TEST_IBC_GO is v8, v10 or v11")]
+    NoVersion {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A chain is built without a Go module.
+    #[error("{} says nothing of {module}", .pins.display())]
+    NotPinned {
+        /// The module.
+        module: String,
+        /// The chain's `go.mod`.
+        pins: PathBuf,
+    },
     /// The executable is in no target directory of cargo.
     #[error(
         "{} is in no target directory of cargo: say with NETWORK_TEST_SIMD where simd is",

@@ -307,7 +307,14 @@ mod durable {
                     let connection = connect(&client, &pair.hop, order).await;
                     let some = send_numbers(&connection, round * 50..(round + 1) * 50).await;
                     sends.extend(some);
-                    sleep(Duration::from_millis(round.into())).await;
+                    // At once, and once the first of them has been answered.
+                    let first = &sends[sends.len() - 50];
+                    let answered = async {
+                        while round > 1 && !first.is_finished() {
+                            sleep(Duration::from_millis(1)).await;
+                        }
+                    };
+                    timeout(Duration::from_secs(10), answered).await.unwrap();
                     drop(server);
                     running.end().await;
                     pair.served.unlisten().await.unwrap();

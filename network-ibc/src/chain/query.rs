@@ -13,12 +13,13 @@ use ibc_proto::{
             QueryBalanceResponse,
         },
         base::{
+            abci::v1beta1::GasInfo,
             query::v1beta1::{PageRequest, PageResponse},
             tendermint::v1beta1::{GetNodeInfoRequest, GetNodeInfoResponse},
             v1beta1::Coin,
         },
         staking::v1beta1::{QueryParamsRequest, QueryParamsResponse},
-        tx::v1beta1::{SimulateRequest, SimulateResponse},
+        tx::v1beta1::SimulateRequest,
     },
     google::protobuf::Any,
     ibc::applications::interchain_accounts::host::v1 as ica_host,
@@ -140,7 +141,7 @@ impl Rpc {
     pub(super) async fn simulate(&self, tx: Vec<u8>) -> Result<u64, RpcError> {
         const PATH: &str = "/cosmos.tx.v1beta1.Service/Simulate";
         let request = SimulateRequest { tx_bytes: tx, ..SimulateRequest::default() };
-        let (answer, _) = self.ask::<SimulateResponse>(PATH, &request, None).await?;
+        let (answer, _) = self.ask::<Trial>(PATH, &request, None).await?;
         let used = answer.gas_info.map(|info| info.gas_used);
         used.ok_or_else(|| self.unexpected("abci_query", "it says nothing of gas"))
     }
@@ -151,10 +152,9 @@ impl Rpc {
         let (answer, _) =
             self.ask::<GetNodeInfoResponse>(PATH, &GetNodeInfoRequest {}, None).await?;
         let version = answer.application_version.unwrap_or_default();
-        let mut parts = version.build_deps.iter();
-        let ibc = parts.find(|part| part.path.starts_with("github.com/cosmos/ibc-go/"));
+        let parts = version.build_deps.iter().map(|part| (&part.path[..], &part.version[..]));
         Ok(Versions {
-            ibc: ibc.map(|part| part.version.clone()),
+            ibc: ibc_go(parts).map(str::to_owned),
             app: version.app_name,
             app_version: version.version,
             sdk: version.cosmos_sdk_version,
@@ -474,12 +474,37 @@ impl Rpc {
     }
 }
 
+/// Of the Go modules that a program is built of, each with its version, the version of ibc-go.
+///
+/// The repository has other modules, with versions of their own: the capabilities that go with v8,
+/// or the client `08-wasm`. Of several major versions the newest is what runs: a program has older
+/// ones for their types.
+fn ibc_go<'a>(parts: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    let versions = parts.filter_map(|(path, version)| {
+        let major = match path.strip_prefix("github.com/cosmos/ibc-go")? {
+            "" => 1,
+            major => major.strip_prefix("/v")?.parse::<u32>().ok()?,
+        };
+        Some((major, version))
+    });
+    versions.max_by_key(|(major, _)| *major).map(|(_, version)| version)
+}
+
 /// The part of a node's configuration (SDK, `cosmos.base.node.v1beta1.ConfigResponse`) that matters
 /// here.
 #[derive(Clone, PartialEq, Message)]
 struct NodeConfig {
     #[prost(string, tag = "1")]
     minimum_gas_price: String,
+}
+
+/// The part of what a trial says (SDK, `cosmos.tx.v1beta1.SimulateResponse`) that matters here. The
+/// events in it have the data of packets, until v9 of ibc-go as they are, so what ought to be text
+/// is none.
+#[derive(Clone, PartialEq, Message)]
+struct Trial {
+    #[prost(message, optional, tag = "1")]
+    gas_info: Option<GasInfo>,
 }
 
 /// An account with more to it, whose first part is the base account: a vesting one, for example,
@@ -497,5 +522,41 @@ fn found<T>(asked: Result<T, RpcError>) -> Result<Option<T>, RpcError> {
         Ok(answer) => Ok(Some(answer)),
         Err(RpcError::Query { log, .. }) if log.contains("not found") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ibc_proto::cosmos::{base::abci::v1beta1::Result, tx::v1beta1::SimulateResponse};
+    use tendermint_proto::v0_38::abci::{Event, EventAttribute};
+
+    use super::*;
+
+    #[test]
+    fn a_trial_may_tell_of_data_that_is_no_text() {
+        let data = EventAttribute { key: "packet_data".into(), value: "?".into(), index: true };
+        let event = Event { r#type: "send_packet".into(), attributes: vec![data] };
+        let answer = SimulateResponse {
+            gas_info: Some(GasInfo { gas_wanted: 0, gas_used: 5 }),
+            result: Some(Result { events: vec![event], ..Result::default() }),
+        };
+        let mut answer = answer.encode_to_vec();
+        *answer.iter_mut().find(|byte| **byte == b'?').unwrap() = 0xFF;
+        assert!(SimulateResponse::decode(&answer[..]).is_err());
+        assert_eq!(Trial::decode(&answer[..]).unwrap().gas_info.unwrap().gas_used, 5);
+    }
+
+    #[test]
+    fn ibc_go_is_told_from_the_other_modules_of_its_repository() {
+        let sdk = ("github.com/cosmos/cosmos-sdk", "v0.50.9");
+        let capability = ("github.com/cosmos/ibc-go/modules/capability", "v1.0.1");
+        let wasm = ("github.com/cosmos/ibc-go/modules/light-clients/08-wasm/v10", "v10.3.0");
+        let of = |parts: &[(&'static str, &'static str)]| ibc_go(parts.iter().copied());
+        let eight = ("github.com/cosmos/ibc-go/v8", "v8.8.0");
+        let eleven = ("github.com/cosmos/ibc-go/v11", "v11.2.0");
+        assert_eq!(of(&[sdk, capability, wasm, eight]), Some("v8.8.0"));
+        assert_eq!(of(&[sdk, eleven, eight]), Some("v11.2.0"));
+        assert_eq!(of(&[("github.com/cosmos/ibc-go", "v1.5.0")]), Some("v1.5.0"));
+        assert_eq!(of(&[sdk, capability, ("github.com/cosmos/ibc-go-extras/v3", "v3.0.0")]), None);
     }
 }

@@ -20,7 +20,7 @@ pub use error::ClientError;
 
 pub use solomachine::SoloKey;
 pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
-pub(crate) use tendermint::{KIND as TENDERMINT, Tendermint};
+pub(crate) use tendermint::{Gap, KIND as TENDERMINT, Tendermint};
 
 use crate::{
     height::{At, Height, Timestamp},
@@ -123,6 +123,13 @@ pub(crate) trait LightClient: Send + Sync {
         at: At,
     ) -> Result<(), ClientError>;
 
+    /// Between which keys of the other side's store there is none, as a proof shows of which
+    /// [`verify`](Self::verify) has found that it proves the absence of one; `None` if it shows
+    /// nothing of others.
+    fn gap(&self, _proof: &[u8]) -> Option<Gap> {
+        None
+    }
+
     /// What the client is good for at a time.
     fn status(&self, store: &dyn ClientStore, at: At) -> Result<Status, ClientError>;
 
@@ -223,6 +230,11 @@ impl Clients {
         let kind = self.kind(store.client())?;
         active(kind, store, at)?;
         kind.verify(store, claim, at)
+    }
+
+    /// See [`LightClient::gap`].
+    pub(crate) fn gap(&self, store: &dyn ClientStore, proof: &[u8]) -> Option<Gap> {
+        self.kind(store.client()).ok()?.gap(proof)
     }
 
     /// What the client is good for at a time.

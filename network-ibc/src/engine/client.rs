@@ -11,7 +11,7 @@ use super::{
     types::{Connection, client_id},
 };
 use crate::{
-    client::{Claim, ClientStore, Updated},
+    client::{Claim, ClientStore, Gap, Updated},
     height::{At, Height, Timestamp},
     identifier::ClientId,
 };
@@ -178,6 +178,16 @@ impl Engine {
             delay_blocks: delay.div_ceil(TIME_PER_BLOCK),
         };
         Ok(self.clients.verify(&mut Part::new(stage, &connection.client), &claim, at)?)
+    }
+
+    /// What a proof of absence that was verified shows of other keys.
+    pub(super) fn gap(
+        &self,
+        stage: &mut Stage<'_>,
+        connection: &Connection,
+        proof: &[u8],
+    ) -> Option<Gap> {
+        self.clients.gap(&Part::new(stage, &connection.client), proof)
     }
 }
 

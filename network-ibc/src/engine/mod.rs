@@ -27,6 +27,8 @@ pub(crate) use packet::Timeout;
 #[cfg(test)]
 pub(crate) use packet::{commit_acknowledgement, commit_packet};
 pub(crate) use settle::MsgSettle;
+#[cfg(feature = "chain")]
+pub(crate) use settle::{ABSENCES, MOST_ABSENT, first_open};
 pub(crate) use stage::{Stage, Store, Writes, number};
 pub(crate) use types::{Channel, ChannelState, Connection, ConnectionState, Packet, raw_order};
 

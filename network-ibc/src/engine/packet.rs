@@ -386,6 +386,15 @@ pub(super) fn next_sequence_send(
     counter(stage, &path::next_sequence_send(port, id))
 }
 
+/// What the next packet from the other end of an ordered channel has to be.
+pub(super) fn next_sequence_recv(
+    stage: &Stage<'_>,
+    port: &PortId,
+    id: &ChannelId,
+) -> Result<u64, EngineError> {
+    counter(stage, &path::next_sequence_recv(port, id))
+}
+
 fn counter(stage: &Stage<'_>, key: &str) -> Result<u64, EngineError> {
     stage
         .get(key)

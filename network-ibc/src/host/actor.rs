@@ -19,7 +19,10 @@ use ibc_proto::{
         connection::v1::{Counterparty, MsgConnectionOpenInit},
     },
 };
-use tokio::{sync::oneshot, task::AbortHandle};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, spawn_blocking},
+};
 
 use super::{
     Hop, Hops,
@@ -176,37 +179,60 @@ mod key {
 impl Actor {
     pub(super) async fn run(mut self) {
         self.resume();
+        // It changes hands while a block is written.
+        let mut actor = Box::new(self);
         let mut commands = Vec::new();
         loop {
-            if self.flush().is_err() {
-                // The ledger has failed: whoever waits learns it by the end of this task.
+            let due = actor.ledger.is_dirty() || actor.ledger.latest().is_none();
+            if due {
+                // If the ledger has failed, whoever waits learns it by the end of this task.
+                let Some(stored) = actor.store().await else { return };
+                actor = stored;
+            }
+            if actor.tell().is_err() {
                 return;
             }
-            self.inbox.take(&mut commands).await;
+            let inbox = actor.inbox.clone();
+            inbox.take(&mut commands).await;
             for command in commands.drain(..) {
                 match command {
                     Command::Stop => return,
                     Command::End { ended } => {
-                        if self.ledger.is_unsaved() && self.ledger.commit(now()).is_ok() {
-                            self.after.drain(..).for_each(|tell| tell());
+                        if !actor.ledger.is_unsaved() {
+                            drop(actor);
+                        } else if let Some(mut stored) = actor.store().await {
+                            stored.after.drain(..).for_each(|tell| tell());
                         }
-                        drop(self);
+                        // The ledger is closed.
                         drop(ended);
                         return;
                     }
-                    command => self.handle(command),
+                    command => actor.handle(command),
                 }
             }
         }
     }
 
-    /// Makes a block of what has changed, tells who waits, and relays.
-    fn flush(&mut self) -> Result<(), HostError> {
-        let due = self.ledger.is_dirty() || self.ledger.latest().is_none();
-        if due && let Err(error) = self.ledger.commit(now()) {
-            tracing::error!(%error, "the host stops");
-            return Err(error.into());
+    /// Makes a block of what has changed, beside the other tasks of the runtime if that waits for a
+    /// disk. `None`: it has failed, and the host ends.
+    async fn store(self: Box<Self>) -> Option<Box<Self>> {
+        let commit = |mut actor: Box<Self>| match actor.ledger.commit(now()) {
+            Ok(_) => Some(actor),
+            Err(error) => {
+                tracing::error!(%error, "the host stops");
+                None
+            }
+        };
+        if self.ledger.waits() {
+            // That fails where the runtime ends.
+            spawn_blocking(move || commit(self)).await.ok().flatten()
+        } else {
+            commit(self)
         }
+    }
+
+    /// Tells who waits what is stored, and relays.
+    fn tell(&mut self) -> Result<(), HostError> {
         self.after.drain(..).for_each(|tell| tell());
         let Self { ledger, peers, .. } = self;
         let mut gone = Vec::new();
@@ -496,8 +522,10 @@ impl Actor {
                 crate::Order::Ordered => next.as_deref().and_then(crate::engine::number),
                 crate::Order::Unordered => None,
             };
+            let settled = self.ledger.private(path::received_below(&port, &id).as_bytes());
+            let settled = settled.as_deref().and_then(crate::engine::number).unwrap_or(1);
             let there = (end.counterparty_port, end.counterparty?);
-            Some(super::chain::EndState { there, due, unacked })
+            Some(super::chain::EndState { there, due, unacked, settled })
         });
         super::chain::ChainState {
             theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),

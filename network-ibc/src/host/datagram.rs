@@ -171,7 +171,7 @@ impl Kind {
                     below,
                     proof: prove(&key)?,
                     proof_height: at,
-                    signer: String::new(),
+                    ..MsgSettle::default()
                 }))
             }
             Self::TimedOut(packet) => {
@@ -248,7 +248,10 @@ pub(super) fn unreceived(
         Order::Ordered => (next <= packet.sequence).then_some((next_key, next)),
         Order::Unordered => {
             let key = path::receipt(&port, &id, packet.sequence);
-            ledger.get(&key).is_none().then_some((key, next))
+            // Without a receipt are also those that are long done with.
+            let below = ledger.private(path::received_below(&port, &id).as_bytes());
+            let below = below.as_deref().and_then(engine::number).unwrap_or(0);
+            (packet.sequence >= below && ledger.get(&key).is_none()).then_some((key, next))
         }
     })
 }

@@ -14,7 +14,7 @@ use network_loopback::Loopback;
 use tokio::time::timeout;
 
 use super::*;
-use crate::{identifier::ChannelId, ledger::Ledger};
+use crate::{LedgerError, identifier::ChannelId, ledger::Ledger};
 
 struct Pair {
     alpha: Host,
@@ -206,7 +206,12 @@ async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
     let way = Network::builder().protocol(Loopback::new()).build().unwrap();
     let fails = Arc::new(AtomicBool::new(false));
     let key = Arc::new(LedgerKey::generate().unwrap());
-    let ledger = Ledger::failing(key.clone(), "beta", fails.clone()).unwrap();
+    let failing = fails.clone();
+    let write = move || match failing.load(Ordering::Acquire) {
+        true => Err(LedgerError::Stopped),
+        false => Ok(()),
+    };
+    let ledger = Ledger::scripted(key.clone(), "beta", write).unwrap();
     let (alpha, beta) = (Host::in_memory("alpha").unwrap(), Host::builder("").over(ledger, key));
     beta.serve(&way.bind("/local/beta").await.unwrap()).await.unwrap();
     let hop = alpha.connect_hop(&way.bind("/local/").await.unwrap(), "/local/beta").await.unwrap();
@@ -229,6 +234,34 @@ async fn no_handler_sees_a_record_that_was_not_stored_as_received() {
     let sent = timeout(Duration::from_millis(300), connection.send("lost")).await;
     assert!(sent.is_err(), "the host has ended: {sent:?}");
     assert_eq!(handled.load(Ordering::Relaxed), 1);
+}
+
+// One thread for all tasks: a block that were written on it would never be.
+#[tokio::test]
+async fn other_tasks_go_on_while_a_block_is_written() {
+    let (write, may_write) = std::sync::mpsc::sync_channel::<()>(0);
+    let may_write = std::sync::Mutex::new(may_write);
+    let key = Arc::new(LedgerKey::generate().unwrap());
+    let blocks = move || {
+        let told = may_write.lock().unwrap().recv_timeout(Duration::from_secs(3));
+        told.map_err(|_| LedgerError::Stopped)
+    };
+    let ledger = Ledger::scripted(key.clone(), "slow", blocks).unwrap();
+    let host = Host::builder("").over(ledger, key);
+    let opened = port(&host, "/ibc-port/me");
+    let writes = async {
+        // The disk begins to answer when others have had their turn.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        while write.try_send(()).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), async { tokio::join!(opened, writes) }).await.unwrap();
+    // The host ends, and so does what still waits for the disk.
+    drop(write);
+    host.end().await;
 }
 
 /// A listener that never decides.

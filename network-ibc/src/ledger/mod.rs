@@ -127,14 +127,14 @@ impl Ledger {
         Self::over(Box::new(Memory), key, chain, kept_blocks)
     }
 
-    /// A ledger whose store fails from when it is told to.
+    /// A ledger whose store does what a test wants.
     #[cfg(test)]
-    pub(crate) fn failing(
+    pub(crate) fn scripted(
         key: Arc<LedgerKey>,
         chain: &str,
-        fails: Arc<std::sync::atomic::AtomicBool>,
+        write: impl Fn() -> Result<(), LedgerError> + Send + Sync + 'static,
     ) -> Result<Self, LedgerError> {
-        Self::over(Box::new(store::Failing(fails)), key, chain, 64)
+        Self::over(Box::new(store::Scripted(Box::new(write))), key, chain, 64)
     }
 
     /// A ledger in a folder: a new one, or the one that is there. The last block is not kept across
@@ -284,6 +284,11 @@ impl Ledger {
     /// What it is to be at when something is handled now: never before the last block.
     pub(crate) fn at(&self, now: Timestamp) -> At {
         At { time: now.max(self.time), height: self.signer.height(self.height + 1) }
+    }
+
+    /// Whether [`commit`](Self::commit) waits for a disk.
+    pub(crate) fn waits(&self) -> bool {
+        self.store.keeps()
     }
 
     /// Makes a block of what has changed, and of nothing if nothing has. It is stored when this

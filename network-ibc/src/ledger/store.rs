@@ -23,7 +23,7 @@ pub(super) trait Store: Send + Sync + std::fmt::Debug {
     /// All that it holds, each space in the order of its keys.
     fn load(&self, take: &mut dyn FnMut(Stored)) -> Result<(), LedgerError>;
 
-    /// Whether it keeps anything: then it is told of all changes.
+    /// Whether it keeps anything: then it is told of all changes, and takes its time.
     fn keeps(&self) -> bool {
         true
     }
@@ -50,22 +50,25 @@ impl Store for Memory {
     }
 }
 
-/// Keeps nothing either, and fails from when it is told to.
+/// Keeps nothing either, and does with each batch what a test wants.
 #[cfg(test)]
-#[derive(Debug)]
-pub(super) struct Failing(pub(super) std::sync::Arc<std::sync::atomic::AtomicBool>);
+pub(super) struct Scripted(pub(super) Box<dyn Fn() -> Result<(), LedgerError> + Send + Sync>);
 
 #[cfg(test)]
-impl Store for Failing {
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+#[cfg(test)]
+impl Store for Scripted {
     fn load(&self, _take: &mut dyn FnMut(Stored)) -> Result<(), LedgerError> {
         Ok(())
     }
 
     fn write(&self, _batch: &Batch<'_>) -> Result<(), LedgerError> {
-        match self.0.load(std::sync::atomic::Ordering::Acquire) {
-            true => Err(LedgerError::Store { reason: "it was told to fail".to_owned() }),
-            false => Ok(()),
-        }
+        (self.0)()
     }
 }
 

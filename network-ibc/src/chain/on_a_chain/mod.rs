@@ -15,7 +15,7 @@ use ibc_proto::{
     cosmos::{bank::v1beta1::MsgSend, base::v1beta1::Coin},
     google::protobuf::Any,
 };
-use network_interop::{Chain, MNEMONIC, Settings};
+use network_interop::{Chain, IbcGo, MNEMONIC, Settings};
 use prost::{Message, Name};
 
 use super::{
@@ -57,6 +57,26 @@ impl Node {
 
     async fn balance(&self, address: &str) -> u128 {
         self.rpc.balance(address, "stake").await.unwrap()
+    }
+}
+
+/// What the chain is built of, which is what it says as well.
+struct Built {
+    ibc_go: String,
+    sdk: String,
+    comet: String,
+}
+
+impl Built {
+    fn this() -> Self {
+        let version = IbcGo::wanted().unwrap();
+        let of = |module: &str| version.built_with(module).unwrap();
+        let comet = of("github.com/cometbft/cometbft");
+        Self {
+            ibc_go: of(&format!("github.com/cosmos/ibc-go/{}", version.name())),
+            sdk: of("github.com/cosmos/cosmos-sdk"),
+            comet: comet.trim_start_matches('v').to_owned(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use ibc_proto::{google::protobuf::Any, ibc::lightclients::tendermint::v1 as raw};
 use prost::Message;
 
+pub(crate) use self::proof::Gap;
 use self::{
     header::{Evidence, Header},
     state::{Client, Consensus},
@@ -185,6 +186,10 @@ impl LightClient for Tendermint {
         at: At,
     ) -> Result<(), ClientError> {
         verify(store, claim, at)
+    }
+
+    fn gap(&self, proof: &[u8]) -> Option<Gap> {
+        Gap::of(proof)
     }
 
     fn status(&self, store: &dyn ClientStore, at: At) -> Result<Status, ClientError> {

@@ -97,6 +97,33 @@ fn judge(app_hash: &Bytes, claim: &Claim<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A part of a store in which there are no keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The keys at its two ends, which are there; there is none where the store begins and ends.
+    after: Option<Vec<u8>>,
+    before: Option<Vec<u8>>,
+}
+
+impl Gap {
+    /// What a proof of absence shows besides the key that it is of, if it is true: an IAVL tree is
+    /// sorted, so it is of all keys between two neighbours.
+    pub(crate) fn of(proof: &[u8]) -> Option<Self> {
+        let mut proof = MerkleProof::decode(proof).ok()?;
+        let Some(Proof::Nonexist(absent)) = proof.proofs.first_mut()?.proof.take() else {
+            return None;
+        };
+        let NonExistenceProof { left, right, .. } = absent;
+        Some(Self { after: left.map(|left| left.key), before: right.map(|right| right.key) })
+    }
+
+    /// Whether a key lies in it.
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.after.as_deref().is_none_or(|after| after < key)
+            && self.before.as_deref().is_none_or(|before| key < before)
+    }
+}
+
 fn member(
     proof: &CommitmentProof,
     spec: &ProofSpec,
@@ -192,6 +219,35 @@ mod tests {
                 let (taken, quick) = taken(&tree.app_hash(), &long);
                 assert!(taken || !quick);
             }
+        }
+    }
+
+    /// The commitment of a packet, as the store is asked for it: `51` is between `509` and `510`.
+    fn commitment(sequence: u64) -> String {
+        format!("commitments/ports/echo/channels/channel-0/sequences/{sequence}")
+    }
+
+    proptest! {
+        /// Of whatever key a proof shows the absence, it shows that of all others in the gap, and
+        /// of none besides.
+        #[test]
+        fn a_gap_has_the_keys_that_its_proof_is_of(
+            there in prop::collection::btree_set(1..2_000_u64, 16),
+            absent in 1..2_000_u64,
+            asked in prop::collection::vec(1..2_000_u64, 20),
+        ) {
+            prop_assume!(!there.contains(&absent));
+            let key = |sequence: &u64| commitment(*sequence).into_bytes();
+            let tree = Tree::new(there.iter().map(|sequence| (key(sequence), vec![1])).collect());
+            let proof = tree.absent(&commitment(absent));
+            let gap = Gap::of(&proof).unwrap();
+            for sequence in asked.iter().chain(&there).chain([&absent]) {
+                let path = commitment(*sequence);
+                let (proved, _) = taken(&tree.app_hash(), &claim(1, &proof, &path, None));
+                prop_assert_eq!(gap.has(path.as_bytes()), proved, "{}", sequence);
+                prop_assert!(!proved || !there.contains(sequence));
+            }
+            prop_assert_eq!(Gap::of(&tree.member(&commitment(*there.first().unwrap()))), None);
         }
     }
 

@@ -443,7 +443,27 @@ impl Fixture {
             below,
             proof: self.proof(&path, Some(&below.to_be_bytes())),
             proof_height: raw_height(self.known),
-            signer: String::new(),
+            ..MsgSettle::default()
+        }
+    }
+
+    /// The same of a chain, which proves that commitments are absent.
+    pub(super) fn absent_message(
+        &self,
+        end: &End,
+        absent: impl IntoIterator<Item = u64>,
+        received: u64,
+    ) -> MsgSettle {
+        let (port, channel) = (PortId::known("far"), ChannelId::known(FAR_CHANNEL));
+        let proof = |sequence| self.proof(&path::commitment(&port, &channel, sequence), None);
+        MsgSettle {
+            port_id: end.0.to_string(),
+            channel_id: end.1.to_string(),
+            below: received + 1,
+            absences: absent.into_iter().map(proof).collect(),
+            received,
+            proof_height: raw_height(self.known),
+            ..MsgSettle::default()
         }
     }
 

@@ -81,6 +81,83 @@ fn what_is_not_proved_is_not_forgotten() {
 }
 
 #[test]
+fn what_a_chain_has_no_commitments_of_is_forgotten() {
+    for order in ORDERS {
+        let mut fixture = Fixture::new();
+        let end = fixture.open(order);
+        for sequence in 1..=9 {
+            // On an unordered channel some time out there instead.
+            if order == Order::Ordered || sequence % 3 > 0 {
+                fixture.recv(&Fixture::incoming(&end, sequence, later())).unwrap();
+                fixture.write_ack(&end, sequence, ACK).unwrap();
+            }
+        }
+        // Of 6 there is no proof, so it may be there still.
+        let message = fixture.absent_message(&end, 1..=5, 8);
+        assert_eq!(fixture.deliver(Message::Settle(message)), Ok(Event::Nothing));
+        let left: &[u64] = if order == Order::Ordered { &[6, 7, 8, 9] } else { &[7, 8] };
+        assert_eq!(kept(&fixture, &end, 20), left);
+        for sequence in 1..6 {
+            let again = fixture.recv(&Fixture::incoming(&end, sequence, later()));
+            assert_eq!(again, Err(EngineError::Received { sequence }));
+        }
+        let message = fixture.absent_message(&end, 6..=8, 8);
+        assert_eq!(fixture.deliver(Message::Settle(message)), Ok(Event::Nothing));
+        let left: &[u64] = if order == Order::Ordered { &[9] } else { &[] };
+        assert_eq!(kept(&fixture, &end, 20), left);
+        let next = Fixture::incoming(&end, 10, later());
+        assert_eq!(fixture.recv(&next), Ok(Event::Received(next.clone())));
+    }
+}
+
+#[test]
+fn what_was_never_sent_is_not_done_with() {
+    for order in ORDERS {
+        let mut fixture = Fixture::new();
+        let end = fixture.open(order);
+        for sequence in 1..=3 {
+            fixture.recv(&Fixture::incoming(&end, sequence, later())).unwrap();
+        }
+        // There are no commitments of what comes later, and it has to be received then.
+        let message = fixture.absent_message(&end, 1..=5, 5);
+        fixture.deliver(Message::Settle(message)).unwrap_err();
+        let mut message = fixture.absent_message(&end, 1..=5, 3);
+        message.below = 6;
+        fixture.deliver(Message::Settle(message)).unwrap();
+        assert!(kept(&fixture, &end, 9).is_empty());
+        for sequence in 4..=5 {
+            let next = Fixture::incoming(&end, sequence, later());
+            assert_eq!(fixture.recv(&next), Ok(Event::Received(next.clone())));
+        }
+    }
+}
+
+#[test]
+fn an_absence_that_is_not_proved_is_none() {
+    let mut fixture = Fixture::new();
+    let end = fixture.open(Order::Unordered);
+    for sequence in 1..=70 {
+        fixture.recv(&Fixture::incoming(&end, sequence, later())).unwrap();
+    }
+    let genuine = fixture.absent_message(&end, 1..=2, 70);
+    let changed: [fn(&mut MsgSettle); 5] = [
+        |message| message.absences[1][0] ^= 1,
+        |message| message.absences.swap(0, 1),
+        |message| message.absences[0].clear(),
+        |message| message.received = 71,
+        |message| message.absences = vec![message.absences[0].clone(); 65],
+    ];
+    for change in changed {
+        let mut message = genuine.clone();
+        change(&mut message);
+        fixture.deliver(Message::Settle(message)).unwrap_err();
+    }
+    assert_eq!(kept(&fixture, &end, 70).len(), 70);
+    fixture.deliver(Message::Settle(genuine)).unwrap();
+    assert_eq!(kept(&fixture, &end, 70).first(), Some(&3));
+}
+
+#[test]
 fn a_message_has_bounded_work() {
     let mut fixture = Fixture::new();
     let end = fixture.open(Order::Unordered);

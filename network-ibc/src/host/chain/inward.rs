@@ -22,7 +22,7 @@ use tokio::{
     time,
 };
 
-use super::{FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten};
+use super::{FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received};
 use crate::{
     chain::{Heard, IbcEvent, RpcError, Step},
     engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
@@ -109,11 +109,18 @@ impl Ends {
 
 impl Relayer {
     /// Tells the host what happens on the chain. `late`: packets that the chain did not receive.
-    pub(super) async fn inward(&self, mut late: mpsc::UnboundedReceiver<Late>) {
+    /// `received`: who is told of packets that the host has received.
+    pub(super) async fn inward(
+        &self,
+        mut late: mpsc::UnboundedReceiver<Late>,
+        received: mpsc::UnboundedSender<Packet>,
+    ) {
         let chain = self.chain.id.clone();
         let Ok(state) = self.shared.ask(|reply| Command::Chain { chain, reply }).await else {
             return;
         };
+        let settled = state.channels.iter().map(|end| (end.there.clone(), end.settled));
+        let mut received = Received::new(settled, received);
         let mut ends = Ends {
             connections: state.connections.into_iter().collect(),
             channels: state.channels.into_iter().map(|end| end.there).collect(),
@@ -143,8 +150,9 @@ impl Relayer {
                     };
                     let something = !news.is_empty();
                     if something {
-                        self.tell(news, height).await;
+                        self.tell(&news, height).await;
                     }
+                    received.push_all(&news);
                     if something || forgotten.is_unsaid() || height >= seen + SEEN {
                         seen = height;
                         self.saw(seen, &mut forgotten).await;
@@ -159,7 +167,8 @@ impl Relayer {
                 Some(packet) = late.recv() => unreceived.push(packet),
                 missed = forgotten.found() => {
                     ends.add(&missed.news);
-                    self.tell_now(missed.news.clone()).await;
+                    self.tell_now(&missed.news).await;
+                    received.push_all(&missed.news);
                     forgotten.told(missed);
                     if forgotten.is_unsaid() {
                         self.saw(seen, &mut forgotten).await;
@@ -192,11 +201,11 @@ impl Relayer {
     }
 
     /// Tells the host what happened in a block, however long that takes.
-    pub(super) async fn tell(&self, news: Vec<News>, height: u64) {
+    pub(super) async fn tell(&self, news: &[News], height: u64) {
         let (mut wait, mut after) = (FIRST, height);
         loop {
             let Some(height) = self.provable(after).await else { return };
-            match self.messages(&news, height).await {
+            match self.messages(news, height).await {
                 Ok(messages) if messages.is_empty() => return,
                 Ok(messages) if self.deliver(&messages, height + 1).await => return,
                 Ok(_) => {}
@@ -214,7 +223,7 @@ impl Relayer {
     }
 
     /// Tells the host of what is there on the chain.
-    async fn tell_now(&self, news: Vec<News>) {
+    async fn tell_now(&self, news: &[News]) {
         let mut wait = FIRST;
         while !news.is_empty() {
             // No earlier than what it was found by.

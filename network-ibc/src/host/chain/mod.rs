@@ -13,6 +13,7 @@ mod inward;
 mod late;
 mod missed;
 mod outward;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +83,8 @@ pub(super) struct EndState {
     pub(super) due: Option<u64>,
     /// Which packets this host has sent over it and has no acknowledgement of.
     pub(super) unacked: Vec<u64>,
+    /// Below which sequence it has forgotten what it received over it.
+    pub(super) settled: u64,
 }
 
 /// What the host is to store of a chain, where it is something new.
@@ -213,9 +216,11 @@ impl Relayer {
     /// Relays until the way is let go.
     async fn run(self, let_go: tokio::sync::oneshot::Receiver<std::convert::Infallible>) {
         let (late, told) = mpsc::unbounded_channel();
+        let (received, settled) = mpsc::unbounded_channel();
         tokio::select! {
             () = self.outward(late) => {}
-            () = self.inward(told) => {}
+            () = self.inward(told, received) => {}
+            () = self.settle(settled) => {}
             _ = let_go => {}
         }
     }

@@ -46,8 +46,8 @@ async fn records_go_to_a_chain_and_come_back() {
             assert_eq!(connection.send(record.clone()).await.unwrap(), OK);
             assert_eq!(within(echoed.recv()).await.unwrap(), record);
         }
-        // Many at once.
-        let sends = (0..100_u8).map(|number| connection.send(vec![number; 200]));
+        // Many at once, of bytes that are no text.
+        let sends = (0..100_u8).map(|number| connection.send(vec![!number; 200]));
         for ack in within(futures_util::future::join_all(sends)).await {
             assert_eq!(ack.unwrap(), OK);
         }
@@ -63,6 +63,47 @@ async fn records_go_to_a_chain_and_come_back() {
         until("the channel is closed there as well", async || {
             let end = there.rpc.channel(&PortId::known("mock"), &id).await.unwrap();
             end.is_some_and(|end| end.state == crate::engine::ChannelState::Closed)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_the_chain_is_done_with_is_forgotten() {
+    let there = There::start();
+    let host = Host::in_memory("host-1").unwrap();
+    let hop = host.connect_chain(there.config()).await.unwrap();
+    let port = bound(&host, "/ibc-port/me").await;
+    for order in ["ordered", "unordered"] {
+        let (handler, mut echoed) = teller();
+        let connection = port.connect(remote(&hop, order).as_str(), handler).await.unwrap();
+        let settled = async || {
+            let chain = hop.chain.clone();
+            let state = host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap();
+            state.channels.iter().map(|end| end.settled).min().unwrap()
+        };
+        // Each comes back as a packet of the chain.
+        for _ in 0..4 {
+            let sends = (0..100_u8).map(|number| connection.send(vec![number; 20]));
+            for ack in within(futures_util::future::join_all(sends)).await {
+                assert_eq!(ack.unwrap(), OK);
+            }
+            for _ in 0..100 {
+                within(echoed.recv()).await.unwrap();
+            }
+        }
+        until("most are forgotten", async || {
+            // It is looked when another one comes.
+            connection.send("once more").await.unwrap();
+            settled().await > 300
+        })
+        .await;
+        connection.close().await;
+        until("the channel is closed", async || {
+            let chain = hop.chain.clone();
+            let state = host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap();
+            state.channels.is_empty()
         })
         .await;
     }
