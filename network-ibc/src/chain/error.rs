@@ -108,6 +108,11 @@ impl RpcError {
         }
     }
 
+    /// Whether the node has forgotten the block (CometBFT, `rpc/core/env.go`, `getHeight`).
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Node { message, .. } if message.contains("lowest height is"))
+    }
+
     /// Whether the node says that it has no such service (SDK, `baseapp/abci.go`,
     /// `handleQueryGRPC`).
     pub(super) fn no_service(&self) -> bool {

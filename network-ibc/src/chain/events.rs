@@ -149,9 +149,7 @@ fn may_come(error: &RpcError) -> bool {
 fn gone(error: &RpcError) -> bool {
     match error {
         RpcError::TooLarge { .. } => true,
-        RpcError::Node { message, .. } => {
-            message.contains("lowest height is") || message.contains("not persisting")
-        }
-        _ => false,
+        RpcError::Node { message, .. } if message.contains("not persisting") => true,
+        error => error.is_forgotten(),
     }
 }

@@ -8,7 +8,7 @@ use ibc_proto::{
         lightclients::tendermint::v1::{ConsensusState, Header},
     },
 };
-use prost::{Message, Name};
+use prost::{Message as _, Name as _};
 use tendermint::{Hash, validator};
 use tendermint_proto::v0_38::types::{SignedHeader, Validator, ValidatorSet};
 
@@ -24,18 +24,30 @@ const PAGE: u64 = 100;
 const MAX_VALIDATORS: u64 = 512;
 
 impl Rpc {
-    /// The header of a block, for a client that knows an earlier block of the chain.
-    pub(crate) async fn header(&self, height: u64, trusted: Height) -> Result<Any, RpcError> {
+    /// The header of a block, for a client that knows an earlier block of the chain. `kept`: who
+    /// validates the block after that one, for a node that has forgotten it.
+    pub(crate) async fn header(
+        &self,
+        height: u64,
+        trusted: Height,
+        kept: Option<&ValidatorSet>,
+    ) -> Result<Header, RpcError> {
         const METHOD: &str = "commit";
         let next = trusted.number.checked_add(1);
         let next =
             next.ok_or_else(|| self.unexpected(METHOD, "no block follows the trusted one"))?;
+        // Who signs the next block is what a client knows of a block.
+        let trusted_validators = async {
+            match self.validator_set(next).await {
+                Err(error) if error.is_forgotten() => kept.cloned().ok_or(error),
+                asked => asked,
+            }
+        };
         // Boxed: the futures hold what the node answers.
         let (signed, validators, trusted_validators) = try_join!(
             self.signed(height).boxed(),
             self.validator_set(height).boxed(),
-            // Who signs the next block is what a client knows of a block.
-            self.validator_set(next).boxed(),
+            trusted_validators.boxed(),
         )?;
         let header = signed.header.as_ref();
         let header = header.ok_or_else(|| self.unexpected(METHOD, "it has no header"))?;
@@ -43,13 +55,35 @@ impl Rpc {
             return Err(self.unexpected(METHOD, "its validators are others"));
         }
         let proposer = &header.proposer_address;
-        let header = Header {
+        Ok(Header {
             validator_set: Some(led_by(validators, proposer)),
             trusted_validators: Some(led_by(trusted_validators, proposer)),
             trusted_height: Some(RawHeight::from(trusted)),
             signed_header: Some(signed),
+        })
+    }
+
+    /// Who validates the block after that of a header, unless those are `known`.
+    pub(crate) async fn next_validators(
+        &self,
+        header: &Header,
+        known: Option<&ValidatorSet>,
+    ) -> Result<Option<ValidatorSet>, RpcError> {
+        let of = header.signed_header.as_ref().and_then(|signed| signed.header.as_ref());
+        let of = of.ok_or_else(|| self.unexpected("commit", "it has no header"))?;
+        let is = |set: &ValidatorSet| {
+            Ok::<_, RpcError>(of.next_validators_hash == hash(self, set)?.as_bytes())
         };
-        Ok(Any { type_url: Header::type_url(), value: header.encode_to_vec() })
+        if known.map(is).transpose()?.unwrap_or_default() {
+            return Ok(None);
+        }
+        let next = u64::try_from(of.height).unwrap_or_default().saturating_add(1);
+        let set = self.validator_set(next).await?;
+        if is(&set)? {
+            Ok(Some(set))
+        } else {
+            Err(self.unexpected("validators", "they are not those of the header before"))
+        }
     }
 
     /// The states of a new client of the chain, which begins with a block.

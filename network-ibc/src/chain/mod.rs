@@ -40,6 +40,9 @@ pub use error::RpcError;
 pub(crate) use event::{IbcEvent, Step};
 pub(crate) use events::Heard;
 pub use key::{ChainKey, ChainKeyError};
+#[cfg(test)]
+#[cfg(unix)]
+pub(crate) use on_a_chain::middle::{Middle, Verdict};
 pub use preflight::preflight;
 pub use rpc::RpcSettings;
 pub(crate) use submit::Fate;

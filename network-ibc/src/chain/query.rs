@@ -25,19 +25,23 @@ use ibc_proto::{
     ibc::applications::interchain_accounts::host::v1 as ica_host,
     ibc::core::{
         channel::v1::{
-            QueryChannelRequest, QueryChannelResponse, QueryNextSequenceReceiveRequest,
-            QueryNextSequenceReceiveResponse, QueryNextSequenceSendRequest,
-            QueryNextSequenceSendResponse, QueryPacketAcknowledgementsRequest,
-            QueryPacketAcknowledgementsResponse, QueryPacketCommitmentsRequest,
-            QueryPacketCommitmentsResponse, QueryUnreceivedAcksRequest,
-            QueryUnreceivedAcksResponse, QueryUnreceivedPacketsRequest,
+            Channel as RawChannel, QueryChannelRequest, QueryChannelResponse,
+            QueryConnectionChannelsRequest, QueryConnectionChannelsResponse,
+            QueryNextSequenceReceiveRequest, QueryNextSequenceReceiveResponse,
+            QueryNextSequenceSendRequest, QueryNextSequenceSendResponse,
+            QueryPacketAcknowledgementsRequest, QueryPacketAcknowledgementsResponse,
+            QueryPacketCommitmentsRequest, QueryPacketCommitmentsResponse,
+            QueryUnreceivedAcksRequest, QueryUnreceivedAcksResponse, QueryUnreceivedPacketsRequest,
             QueryUnreceivedPacketsResponse,
         },
         client::v1::{
             QueryClientParamsRequest, QueryClientParamsResponse, QueryClientStateRequest,
             QueryClientStateResponse, QueryConsensusStateRequest, QueryConsensusStateResponse,
         },
-        connection::v1::{QueryConnectionRequest, QueryConnectionResponse},
+        connection::v1::{
+            QueryClientConnectionsRequest, QueryClientConnectionsResponse, QueryConnectionRequest,
+            QueryConnectionResponse,
+        },
     },
 };
 use prost::Message;
@@ -53,6 +57,8 @@ use crate::{
 const PAGE: u64 = if cfg!(test) { 30 } else { 500 };
 /// How many pages are asked for, in all.
 const MAX_PAGES: usize = 200;
+/// How many are where the chain goes through all of its channels.
+const CHANNEL_PAGES: usize = 2_000;
 
 /// What an account is to the transactions that it signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,6 +246,52 @@ impl Rpc {
         read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
     }
 
+    /// The connections over a client on the chain, whoever began them.
+    pub(crate) async fn connections_of(
+        &self,
+        client: &ClientId,
+    ) -> Result<Vec<ConnectionId>, RpcError> {
+        const PATH: &str = "/ibc.core.connection.v1.Query/ClientConnections";
+        let request = QueryClientConnectionsRequest { client_id: client.to_string() };
+        let asked = self.ask::<QueryClientConnectionsResponse>(PATH, &request, None).await;
+        // They are names, and no paths.
+        let names = found(asked)?.map(|(answer, _)| answer.connection_paths).unwrap_or_default();
+        let read = names.iter().filter_map(|name| ConnectionId::new(name).ok());
+        Ok(read.filter(ConnectionId::is_ics24).collect())
+    }
+
+    /// The channels over a connection of the chain, whoever began them, but for those in a state
+    /// that hosts do not know.
+    pub(crate) async fn channels_over(
+        &self,
+        connection: &ConnectionId,
+    ) -> Result<Vec<(PortId, ChannelId, Channel)>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/ConnectionChannels";
+        self.paged_up_to(CHANNEL_PAGES, |page| async move {
+            let request = QueryConnectionChannelsRequest {
+                connection: connection.to_string(),
+                pagination: Some(page),
+            };
+            let (answer, _) =
+                self.ask::<QueryConnectionChannelsResponse>(PATH, &request, None).await?;
+            let read = answer.channels.into_iter().filter_map(|raw| {
+                let port = PortId::new(&raw.port_id).ok().filter(PortId::is_ics24)?;
+                let id = ChannelId::new(&raw.channel_id).ok().filter(ChannelId::is_ics24)?;
+                let raw = RawChannel {
+                    state: raw.state,
+                    ordering: raw.ordering,
+                    counterparty: raw.counterparty,
+                    connection_hops: raw.connection_hops,
+                    version: raw.version,
+                    upgrade_sequence: raw.upgrade_sequence,
+                };
+                Some((port, id, Channel::decode(&raw.encode_to_vec()).ok()?))
+            });
+            Ok((read.collect(), answer.pagination))
+        })
+        .await
+    }
+
     /// A channel of the chain.
     pub(crate) async fn channel(
         &self,
@@ -397,8 +449,19 @@ impl Rpc {
         &self,
         ask: impl Fn(PageRequest) -> F,
     ) -> Result<Vec<T>, RpcError> {
+        self.paged_up_to(MAX_PAGES, ask).await
+    }
+
+    async fn paged_up_to<
+        T,
+        F: Future<Output = Result<(Vec<T>, Option<PageResponse>), RpcError>>,
+    >(
+        &self,
+        pages: usize,
+        ask: impl Fn(PageRequest) -> F,
+    ) -> Result<Vec<T>, RpcError> {
         let (mut all, mut key) = (Vec::new(), Vec::new());
-        for _ in 0..MAX_PAGES {
+        for _ in 0..pages {
             let page = PageRequest { key, limit: PAGE, ..PageRequest::default() };
             let (some, next) = ask(page).await?;
             all.extend(some);
@@ -407,7 +470,7 @@ impl Rpc {
                 return Ok(all);
             }
         }
-        Err(self.unexpected("abci_query", "there are more than 100,000 of them"))
+        Err(self.unexpected("abci_query", &format!("there are more than {pages} pages of them")))
     }
 }
 

@@ -344,7 +344,7 @@ async fn validators_that_cannot_be_are_refused() {
             _ => json!({ "block_height": height, "total": total, "validators": validators }),
         })
         .await;
-        let asked = node.rpc.header(9, Height::new(0, 8)).await;
+        let asked = node.rpc.header(9, Height::new(0, 8), None).await;
         let Err(RpcError::Unexpected { reason, .. }) = asked else { panic!("{why}: {asked:?}") };
         assert!(reason.contains(why), "{reason}");
     }

@@ -32,7 +32,7 @@ use super::{
     face::Face,
     inbox::{Command, Inbox, Opening},
     module::{ModuleOpening, Modules},
-    peer::Peer,
+    peer::{Peer, Relayed},
     wire::{Batch, Client, Code, Known, Outcome, Outcomes},
 };
 use crate::{
@@ -147,6 +147,18 @@ mod key {
     #[cfg(feature = "chain")]
     pub(super) fn seen(chain: &str) -> Vec<u8> {
         format!("host/seen/{chain}").into_bytes()
+    }
+
+    /// That the chain has sent something that its node had forgotten.
+    #[cfg(feature = "chain")]
+    pub(super) fn forgotten(chain: &str) -> Vec<u8> {
+        format!("host/forgotten/{chain}").into_bytes()
+    }
+
+    /// Who validates the block after the last one that this host knows of a chain.
+    #[cfg(feature = "chain")]
+    pub(super) fn validators(chain: &str) -> Vec<u8> {
+        format!("host/validators/{chain}").into_bytes()
     }
 
     pub(super) const OUT: &[u8] = b"host/out/";
@@ -439,6 +451,7 @@ impl Actor {
                 self.dial_again(&chain);
             }
             Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
+            Command::GoOn { chain, peer } => self.peer(&chain).go_on(peer),
             Command::Knows { chain, reply } => {
                 let _ = reply.send(self.knows(&chain));
             }
@@ -462,15 +475,8 @@ impl Actor {
             #[cfg(feature = "chain")]
             Command::Chain { chain, reply } => drop(reply.send(self.chain_state(&chain))),
             #[cfg(feature = "chain")]
-            Command::SetChain { chain, theirs, seen, reply } => {
-                if let Some(theirs) = theirs {
-                    let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
-                    self.write(key::theirs(&chain), Some(theirs));
-                }
-                if let Some(seen) = seen {
-                    let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
-                    self.write(key::seen(&chain), Some(seen));
-                }
+            Command::SetChain { chain, learnt, reply } => {
+                self.set_chain(&chain, learnt);
                 self.after.push(Box::new(move || {
                     let _ = reply.send(());
                 }));
@@ -511,16 +517,42 @@ impl Actor {
                 return None;
             }
             let unacked = self.ledger.outstanding(&port, &id);
+            let next = self.ledger.get(&path::next_sequence_recv(&port, &id));
+            let due = match end.order {
+                crate::Order::Ordered => next.as_deref().and_then(crate::engine::number),
+                crate::Order::Unordered => None,
+            };
             let settled = self.ledger.private(path::received_below(&port, &id).as_bytes());
             let settled = settled.as_deref().and_then(crate::engine::number).unwrap_or(1);
             let there = (end.counterparty_port, end.counterparty?);
-            Some(super::chain::EndState { there, unacked, settled })
+            Some(super::chain::EndState { there, due, unacked, settled })
         });
         super::chain::ChainState {
             theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
             seen: seen.as_deref().and_then(crate::engine::number),
+            forgotten: self.ledger.private(&key::forgotten(chain)).is_some(),
+            validators: self.ledger.private(&key::validators(chain)),
             connections: connections.collect(),
             channels: channels.collect(),
+        }
+    }
+
+    #[cfg(feature = "chain")]
+    fn set_chain(&mut self, chain: &str, learnt: super::chain::Learnt) {
+        let super::chain::Learnt { theirs, seen, forgotten, validators } = learnt;
+        if let Some(theirs) = theirs {
+            let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
+            self.write(key::theirs(chain), Some(theirs));
+        }
+        if let Some(seen) = seen {
+            let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
+            self.write(key::seen(chain), Some(seen));
+        }
+        if let Some(forgotten) = forgotten {
+            self.write(key::forgotten(chain), forgotten.then(|| Bytes::from_static(b"1")));
+        }
+        if let Some(validators) = validators {
+            self.write(key::validators(chain), Some(validators));
         }
     }
 
@@ -832,7 +864,14 @@ impl Actor {
     }
 
     fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
-        let done = self.peer(chain).relayed(peer, outcomes);
+        let Relayed { done, pause } = self.peer(chain).relayed(peer, outcomes);
+        if let Some(pause) = pause {
+            let (inbox, chain) = (self.inbox.clone(), chain.to_owned());
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                inbox.push(Command::GoOn { chain, peer });
+            });
+        }
         for (number, kind, code, text) in done {
             match code {
                 Code::Done => {

@@ -10,7 +10,7 @@ use network_core::{Answer, CloseReason, ConnectError, Connection, LinkSeed, Reco
 use tokio::sync::{Notify, mpsc, oneshot};
 
 #[cfg(feature = "chain")]
-use super::chain::ChainState;
+use super::chain::{ChainState, Learnt};
 use super::{
     error::HostError,
     module::{Act, OpenForModule},
@@ -77,6 +77,11 @@ pub(super) enum Command {
         chain: String,
         peer: u64,
     },
+    /// Something is proved to it again, which it has not believed for a while.
+    GoOn {
+        chain: String,
+        peer: u64,
+    },
     /// What this host knows of another one.
     Knows {
         chain: String,
@@ -128,8 +133,7 @@ pub(super) enum Command {
     #[cfg(feature = "chain")]
     SetChain {
         chain: String,
-        theirs: Option<crate::identifier::ClientId>,
-        seen: Option<u64>,
+        learnt: Learnt,
         reply: oneshot::Sender<()>,
     },
     Stop,

@@ -1,6 +1,6 @@
 //! Another host, and what is to be relayed to it.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use network_core::{CloseReason, Refusal, Rejection};
 use tokio::sync::mpsc;
@@ -18,6 +18,10 @@ use crate::{identifier::ChannelId, ledger::Ledger};
 const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 
+/// How long nothing is proved to a side that has not taken a header: at first, and twice as long each
+/// time, up to the most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
 
@@ -25,8 +29,8 @@ type Numbered = (u64, Kind);
 /// nothing.
 #[derive(Default)]
 struct Sent {
-    /// What the client was to take next, where a header comes before the messages.
-    header: Option<Box<Theirs>>,
+    /// Whether a header comes before the messages.
+    header: bool,
     /// The messages in order.
     messages: Vec<Message>,
     /// What was said besides.
@@ -37,7 +41,7 @@ impl Sent {
     /// Takes back what is to be said again. What becomes of the header is still of interest.
     fn take(&mut self) -> Self {
         let (messages, aside) = (mem::take(&mut self.messages), mem::take(&mut self.aside));
-        Self { header: None, messages, aside }
+        Self { header: false, messages, aside }
     }
 }
 
@@ -58,6 +62,15 @@ impl Message {
 /// What became of something that was relayed, and its text.
 type Became = (u64, Kind, Code, String);
 
+/// What becomes of a batch.
+#[derive(Default)]
+pub(super) struct Relayed {
+    /// Each datagram that needs not be said again.
+    pub(super) done: Vec<Became>,
+    /// When the way is to [go on](Peer::go_on), if it pauses.
+    pub(super) pause: Option<Duration>,
+}
+
 pub(super) struct Peer {
     chain: String,
     face: Face,
@@ -77,6 +90,20 @@ struct Link {
     /// The client that it has of this host. Without one nothing can be proved to it.
     theirs: Option<Theirs>,
     under_way: VecDeque<Sent>,
+    /// How many headers in a row were not taken.
+    disbelieved: u32,
+    /// Nothing is proved to it until it is told to go on.
+    paused: bool,
+}
+
+impl Link {
+    /// A header was not taken. Gives how long to wait before another one is shown.
+    fn pause(&mut self) -> Duration {
+        let wait = PAUSE.0.saturating_mul(1 << self.disbelieved.min(16));
+        self.disbelieved = self.disbelieved.saturating_add(1);
+        self.paused = true;
+        wait.min(PAUSE.1)
+    }
 }
 
 impl Peer {
@@ -122,7 +149,8 @@ impl Peer {
         self.take_back();
         self.queue.extend(self.unproved.drain(..));
         let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
-        self.links.push(Link { id, batches, theirs, under_way: VecDeque::new() });
+        let under_way = VecDeque::new();
+        self.links.push(Link { id, batches, theirs, under_way, disbelieved: 0, paused: false });
     }
 
     pub(super) fn down(&mut self, id: u64) {
@@ -175,13 +203,15 @@ impl Peer {
         while link.under_way.len() < self.face.batches() {
             let mut batch = mem::take(&mut self.aside);
             let mut sent = Sent { aside: batch.clone(), ..Sent::default() };
-            if let Some(theirs) = &mut link.theirs {
+            if let Some(theirs) = &mut link.theirs
+                && !link.paused
+            {
                 let mut bytes = 0;
                 while sent.messages.len() < MAX_MESSAGES
                     && bytes < MAX_BYTES
                     && let Some((number, kind)) = self.queue.pop_front()
                 {
-                    let first = theirs.wants_header(&kind, block, sent.header.is_some());
+                    let first = theirs.wants_header(&kind, block, sent.header);
                     if first && !batch.messages.is_empty() {
                         self.queue.push_front((number, kind));
                         break;
@@ -193,10 +223,10 @@ impl Peer {
                         gone.push((self.chain.clone(), number));
                         continue;
                     };
-                    let before = mem::replace(theirs, then);
+                    *theirs = then;
                     if let Some(header) = header {
                         batch.messages.push(header);
-                        sent.header = Some(Box::new(before));
+                        sent.header = true;
                     }
                     bytes += message.value.len() + 64;
                     batch.messages.push(message);
@@ -213,53 +243,55 @@ impl Peer {
         Ok(())
     }
 
-    /// What became of the oldest batch that is under way: each datagram that needs not be said
-    /// again.
-    pub(super) fn relayed(&mut self, id: u64, outcomes: Option<Outcomes>) -> Vec<Became> {
+    /// Proves things again over a way after a pause.
+    pub(super) fn go_on(&mut self, id: u64) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
+            link.paused = false;
+        }
+    }
+
+    /// What became of the oldest batch that is under way.
+    pub(super) fn relayed(&mut self, id: u64, outcomes: Option<Outcomes>) -> Relayed {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
-            return Vec::new();
+            return Relayed::default();
         };
         // Without outcomes the way is gone: `down` follows, and takes all back in order.
-        let Some(Outcomes { outcomes: mut results, known }) = outcomes else { return Vec::new() };
-        let Some(sent) = link.under_way.pop_front() else { return Vec::new() };
+        let Some(Outcomes { outcomes: mut results, known }) = outcomes else {
+            return Relayed::default();
+        };
+        let Some(sent) = link.under_way.pop_front() else { return Relayed::default() };
         let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
-        if let Some(before) = &sent.header
-            && !results.is_empty()
-        {
+        if sent.header && !results.is_empty() {
             let header = results.remove(0);
             if header.code() == Code::Again {
-                // All of it again, from what it knows.
-                tracing::debug!(chain = self.chain, text = header.text, "a header was not taken");
-                match theirs {
-                    // It will not take another one either: until it can be reached anew.
-                    Some(theirs) if theirs.is_at(before) => {
-                        tracing::warn!(
-                            chain = self.chain,
-                            text = header.text,
-                            "it is not believed"
-                        );
-                        link.theirs = None;
-                    }
-                    Some(theirs) => link.theirs = Some(theirs),
-                    None => {}
-                }
+                // All of it again, from what it knows. It may not take the next one either.
+                link.theirs = theirs;
+                let wait = link.pause();
+                tracing::warn!(
+                    chain = self.chain,
+                    text = header.text,
+                    ?wait,
+                    "a header is not believed: another one is shown later"
+                );
                 // Also what followed it, which may not have been taken without it.
                 let followed = link.under_way.iter_mut().map(Sent::take);
                 let again = [sent].into_iter().chain(followed).collect();
                 self.say_again(again);
-                return Vec::new();
+                return Relayed { pause: Some(wait), ..Relayed::default() };
             }
+            link.disbelieved = 0;
         }
         let results = sent.messages.into_iter().zip(results);
         // Of a solo machine also if nothing can be shown over this way any more: another one goes on.
         if matches!(self.face, Face::Chain) {
-            return results.map(|(message, outcome)| message.became(outcome)).collect();
+            let done = results.map(|(message, outcome)| message.became(outcome));
+            return Relayed { done: done.collect(), pause: None };
         }
         // Over another way it may have been shown more meanwhile, and what it has counted is not this.
         let is_this = |theirs: &&Theirs| link.theirs.as_ref().is_some_and(|it| it.is_of(theirs));
         let counted_here = theirs.as_ref().filter(is_this).and_then(Theirs::counted);
         let taken = counted_here.unwrap_or_default();
-        let sure = sent.header.is_some() && counted_here.is_some();
+        let sure = sent.header && counted_here.is_some();
         // If nothing was signed in vain, what is to be signed next is as it was thought to be.
         let as_expected = |theirs: &Theirs| link.theirs.as_ref().is_some_and(|it| it.is_at(theirs));
         if !theirs.as_ref().is_some_and(as_expected) {
@@ -267,7 +299,7 @@ impl Peer {
         }
         let (done, again) = of_those_that_count(results, taken, sure);
         self.say_again(vec![Sent { messages: again, ..Sent::default() }]);
-        done
+        Relayed { done, pause: None }
     }
 }
 
@@ -357,10 +389,10 @@ mod tests {
         path,
     };
 
-    fn sent(theirs: &Theirs, messages: Vec<Numbered>) -> Sent {
+    fn sent(header: bool, messages: Vec<Numbered>) -> Sent {
         let messages =
             messages.into_iter().map(|numbered| Message { numbered, counted: None }).collect();
-        Sent { header: Some(Box::new(theirs.clone())), messages, aside: Batch::default() }
+        Sent { header, messages, aside: Batch::default() }
     }
 
     fn known(height: u64) -> Known {
@@ -375,9 +407,8 @@ mod tests {
         peer.up(7, batches, Some(known(5)));
         let kind = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
         let link = peer.links.last_mut().unwrap();
-        let first = sent(link.theirs.as_ref().unwrap(), vec![kind(1), kind(2)]);
-        let second =
-            Sent { header: None, ..sent(link.theirs.as_ref().unwrap(), vec![kind(3), kind(4)]) };
+        let first = sent(true, vec![kind(1), kind(2)]);
+        let second = sent(false, vec![kind(3), kind(4)]);
         link.under_way.extend([first, second]);
         peer.queue.push_back(kind(5));
         peer
@@ -395,7 +426,7 @@ mod tests {
     #[test]
     fn what_was_under_way_is_said_again_in_its_order() {
         let mut peer = two_under_way();
-        assert_eq!(peer.relayed(7, None), []);
+        assert_eq!(peer.relayed(7, None).done, []);
         let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
         peer.links.last_mut().unwrap().under_way[1].aside.rejected.push(why.clone());
         peer.down(7);
@@ -408,10 +439,11 @@ mod tests {
         let mut peer = two_under_way();
         let mut refused = outcomes(&[Code::Again, Code::Refused, Code::Refused]);
         refused.known = Some(known(4));
-        assert_eq!(peer.relayed(7, Some(refused)), []);
+        let relayed = peer.relayed(7, Some(refused));
+        assert_eq!((relayed.done, relayed.pause), (vec![], Some(PAUSE.0)));
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
         // It had no header of its own.
-        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused]))), []);
+        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused]))).done, []);
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
         let link = peer.links.last().unwrap();
         assert_eq!(link.under_way.len(), 0);
@@ -508,7 +540,7 @@ mod tests {
         // The second of the three was no news.
         let codes = [Code::Done, Code::Done, Code::Done, Code::Again];
         let said = Outcomes { known: Some(solo_known(7, &one)), ..outcomes(&codes) };
-        let done = peer.relayed(7, Some(said));
+        let done = peer.relayed(7, Some(said)).done;
         assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1, 2]);
         peer.relay(&ledger, &mut gone).unwrap();
         let second = batch(&mut sent).unwrap();
@@ -519,7 +551,7 @@ mod tests {
         // All counted: no header is needed.
         let codes = [Code::Done; 3];
         let said = Outcomes { known: Some(solo_known(10, &two)), ..outcomes(&codes) };
-        assert_eq!(peer.relayed(7, Some(said)).len(), 2);
+        assert_eq!(peer.relayed(7, Some(said)).done.len(), 2);
         peer.push(6, kind());
         peer.relay(&ledger, &mut gone).unwrap();
         assert_eq!(batch(&mut sent).unwrap().messages.len(), 1);
@@ -534,27 +566,86 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_believe_a_solo_machine_is_left_until_it_can_be_reached_anew() {
+    fn who_does_not_believe_is_shown_another_header_ever_more_rarely() {
         let (mut peer, ledger, mut sent) = solo();
         peer.push(1, Kind::Connection("connection-0".to_owned()));
-        peer.relay(&ledger, &mut Vec::new()).unwrap();
-        assert!(batch(&mut sent).is_some());
-        let refused =
-            |known| Outcomes { known: Some(known), ..outcomes(&[Code::Again, Code::Again]) };
-        // It knew something else than it had said.
         let other = "beta/00112233445566aa";
-        assert_eq!(peer.relayed(7, Some(refused(solo_known(6, other)))), []);
+        let refused = || Outcomes {
+            known: Some(solo_known(6, other)),
+            ..outcomes(&[Code::Again, Code::Again])
+        };
+        let mut waited = Vec::new();
+        for _ in 0..12 {
+            peer.relay(&ledger, &mut Vec::new()).unwrap();
+            assert!(batch(&mut sent).is_some());
+            let relayed = peer.relayed(7, Some(refused()));
+            assert_eq!(relayed.done, []);
+            waited.push(relayed.pause.unwrap());
+            // Not before, but for what needs no proof.
+            peer.relay(&ledger, &mut Vec::new()).unwrap();
+            assert_eq!(batch(&mut sent), None);
+            let closing = closing(&ChannelId::known("channel-3"), &CloseReason::Shutdown);
+            peer.aside().unwrap().closing.push(closing.clone());
+            peer.relay(&ledger, &mut Vec::new()).unwrap();
+            let said = batch(&mut sent).unwrap();
+            assert_eq!((said.messages, said.closing), (vec![], vec![closing]));
+            let heard = Outcomes { known: Some(solo_known(6, other)), ..outcomes(&[]) };
+            assert_eq!(peer.relayed(7, Some(heard)).done, []);
+            peer.go_on(7);
+        }
+        assert_eq!((waited[0], waited[1], waited[11]), (PAUSE.0, PAUSE.0 * 2, PAUSE.1));
+        assert!(waited.is_sorted(), "{waited:?}");
+
+        // Once it believes one, all is as it was.
         peer.relay(&ledger, &mut Vec::new()).unwrap();
-        assert!(batch(&mut sent).is_some());
-        // It does not say why.
-        assert_eq!(peer.relayed(7, Some(refused(solo_known(6, other)))), []);
-        peer.relay(&ledger, &mut Vec::new()).unwrap();
-        assert_eq!(batch(&mut sent), None);
-        peer.down(7);
-        let (batches, mut sent) = mpsc::unbounded_channel();
-        peer.up(8, batches, Some(solo_known(6, other)));
-        peer.relay(&ledger, &mut Vec::new()).unwrap();
-        assert!(batch(&mut sent).is_some());
+        let header = batch(&mut sent).unwrap().messages.remove(0);
+        let known = Some(solo_known(8, &next_diversifier(&header)));
+        let taken = Outcomes { known, ..outcomes(&[Code::Done, Code::Done]) };
+        assert_eq!(peer.relayed(7, Some(taken)).done.len(), 1);
+        assert_eq!(peer.links[0].disbelieved, 0);
+    }
+
+    #[test]
+    fn what_was_signed_while_another_way_was_taken_is_not_refused() {
+        let (mut peer, ledger, mut sent) = solo();
+        let kind = || Kind::Connection("connection-0".to_owned());
+        let mut gone = Vec::new();
+        let said = |codes: &[Code], known| Some(Outcomes { known, ..outcomes(codes) });
+        let nothing = Vec::<Became>::new();
+        peer.push(1, kind());
+        peer.push(2, kind());
+        peer.relay(&ledger, &mut gone).unwrap();
+        let one = next_diversifier(&batch(&mut sent).unwrap().messages[0]);
+        // It is said again over another way, which ends before it is known what became of it.
+        let (batches, mut newer) = mpsc::unbounded_channel();
+        peer.up(8, batches, Some(solo_known(6, &one)));
+        peer.relay(&ledger, &mut gone).unwrap();
+        let two = next_diversifier(&batch(&mut newer).unwrap().messages[0]);
+        let known = Some(solo_known(8, &one));
+        assert_eq!(peer.relayed(7, said(&[Code::Done; 3], known)).done, nothing);
+        peer.down(8);
+        assert_eq!(queued(&peer), [1, 2]);
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 2, "as if it were there yet");
+
+        // It is further, but not by these.
+        let known = Some(solo_known(20, &two));
+        assert_eq!(peer.relayed(7, said(&[Code::Again; 2], known)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        // Nor are they what it has counted if it took the header and was then shown another one.
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 3);
+        let known = Some(solo_known(40, "beta/00112233445566aa"));
+        let codes = [Code::Done, Code::Again, Code::Again];
+        assert_eq!(peer.relayed(7, said(&codes, known)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        // If it does not say what it knows, nothing more is shown over this way.
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!(batch(&mut sent).unwrap().messages.len(), 3);
+        assert_eq!(peer.relayed(7, said(&codes, None)).done, nothing);
+        assert_eq!(queued(&peer), [1, 2]);
+        peer.relay(&ledger, &mut gone).unwrap();
+        assert_eq!((batch(&mut sent), gone), (None, vec![]));
     }
 
     #[test]
@@ -592,13 +683,12 @@ mod tests {
         // What is said of batches that were taken back settles nothing else.
         let numbered = peer.queue.pop_front().unwrap();
         let link = peer.links.last_mut().unwrap();
-        let again = sent(link.theirs.as_ref().unwrap(), vec![numbered]);
-        link.under_way.push_back(Sent { header: None, ..again });
+        link.under_way.push_back(sent(false, vec![numbered]));
         for _ in 0..2 {
             let done = outcomes(&[Code::Done, Code::Done]);
-            assert_eq!(peer.relayed(7, Some(done)), []);
+            assert_eq!(peer.relayed(7, Some(done)).done, []);
         }
-        let done = peer.relayed(7, Some(outcomes(&[Code::Done])));
+        let done = peer.relayed(7, Some(outcomes(&[Code::Done]))).done;
         assert_eq!(done.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
         peer.down(7);
         assert_eq!((queued(&peer), peer.links.len()), (vec![2, 3, 4, 5], 0));

@@ -1,5 +1,6 @@
 mod altered;
 mod between;
+mod disbelief;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

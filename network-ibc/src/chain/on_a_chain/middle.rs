@@ -21,7 +21,7 @@ use super::rpc;
 use crate::chain::rpc::Rpc;
 
 /// What is done with a request.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The node answers it.
     Pass,
     /// The node gets it, and nobody its answer.
@@ -35,15 +35,15 @@ pub(super) enum Verdict {
 }
 
 /// Passes requests on to a node, or does not.
-pub(super) struct Middle {
-    pub(super) url: String,
-    pub(super) rpc: Rpc,
+pub(crate) struct Middle {
+    pub(crate) url: String,
+    pub(crate) rpc: Rpc,
     task: JoinHandle<()>,
 }
 
 impl Middle {
     /// Judges each request by its method and all of it.
-    pub(super) async fn before(
+    pub(crate) async fn before(
         node: &Rpc,
         judge: impl Fn(&str, &Value) -> Verdict + Send + Sync + 'static,
     ) -> Self {

@@ -3,7 +3,7 @@
 mod clients;
 mod connect;
 mod events;
-mod middle;
+pub(super) mod middle;
 mod preflight;
 mod rpc;
 mod submit;

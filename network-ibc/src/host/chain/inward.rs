@@ -1,6 +1,10 @@
 //! From the chain to the host: what happens in its blocks becomes messages with proofs.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, future::try_join_all};
 use ibc_proto::{
@@ -9,10 +13,16 @@ use ibc_proto::{
         channel::v1::{MsgAcknowledgement, MsgRecvPacket},
         client::v1::{Height as RawHeight, MsgUpdateClient},
     },
+    ibc::lightclients::tendermint::v1::Header,
 };
-use tokio::{sync::mpsc, time};
+use prost::{Message as _, Name as _};
+use tendermint_proto::v0_38::types::ValidatorSet;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
 
-use super::{FIRST, LONGEST, Relayer, late::Late, settle::Received};
+use super::{FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received};
 use crate::{
     chain::{Heard, IbcEvent, RpcError, Step},
     engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
@@ -41,7 +51,7 @@ const REFRESHES: u32 = 4;
 const POLL: Duration = Duration::from_millis(20);
 
 /// The chain's ends of what it has with this host.
-struct Ends {
+pub(super) struct Ends {
     connections: HashSet<ConnectionId>,
     channels: HashSet<(PortId, ChannelId)>,
 }
@@ -56,6 +66,19 @@ pub(super) enum News {
 }
 
 impl Ends {
+    /// Takes note of what news are of.
+    fn add(&mut self, news: &[News]) {
+        for news in news {
+            match news {
+                News::Connection(connection) => drop(self.connections.insert(connection.clone())),
+                News::Channel(port, channel) => {
+                    self.channels.insert((port.clone(), channel.clone()));
+                }
+                News::Packet(_) | News::Acknowledgement(..) => {}
+            }
+        }
+    }
+
     /// What an event is to this host.
     fn news(&mut self, event: IbcEvent, relayer: &Relayer) -> Option<News> {
         match event {
@@ -105,6 +128,7 @@ impl Relayer {
         let mut seen = state.seen.unwrap_or(0);
         let mut events = self.chain.events(seen.saturating_add(1));
         let mut unreceived: Vec<Late> = Vec::new();
+        let mut forgotten = Forgotten::new(self, state.forgotten);
         let period = self.chain.trust().trusting_period / REFRESHES;
         // Nothing is shown in no time, and no chain is trusted for as little.
         let mut refresh = time::interval(period.clamp(Duration::from_secs(1), REFRESH));
@@ -118,23 +142,25 @@ impl Relayer {
                         }
                         Heard::Missed { from, to } => {
                             tracing::warn!(chain = self.chain.id, from, to, "blocks were missed");
-                            (to, self.all_missed().await)
+                            let missed = self.all_missed().await;
+                            ends.add(&missed.news);
+                            forgotten.add(&missed);
+                            (to, missed.news)
                         }
                     };
                     let something = !news.is_empty();
                     if something {
                         self.tell(&news, height).await;
                     }
-                    for news in news {
-                        if let News::Packet(packet) = news {
-                            received.push(&packet);
-                        }
-                    }
+                    received.push_all(&news);
                     // Further back: what was seen there was none.
                     let further = height.checked_sub(seen);
-                    if something || further.is_none_or(|further| further >= SEEN) {
+                    if something
+                        || forgotten.is_unsaid()
+                        || further.is_none_or(|further| further >= SEEN)
+                    {
                         seen = height;
-                        self.saw(seen).await;
+                        self.saw(seen, &mut forgotten).await;
                     }
                     while let Ok(packet) = late.try_recv() {
                         unreceived.push(packet);
@@ -144,19 +170,29 @@ impl Relayer {
                     }
                 }
                 Some(packet) = late.recv() => unreceived.push(packet),
+                missed = forgotten.found() => {
+                    ends.add(&missed.news);
+                    self.tell_now(&missed.news).await;
+                    received.push_all(&missed.news);
+                    forgotten.told(missed);
+                    if forgotten.is_unsaid() {
+                        self.saw(seen, &mut forgotten).await;
+                    }
+                }
                 _ = refresh.tick() => {
                     if let Ok(status) = self.chain.rpc.status().await {
-                        self.deliver(Vec::new(), status.height).await;
+                        self.deliver(&[], status.height).await;
                     }
                 }
             }
         }
     }
 
-    async fn saw(&self, height: u64) {
-        let (chain, seen) = (self.chain.id.clone(), Some(height));
-        let stored =
-            self.shared.ask(|reply| Command::SetChain { chain, theirs: None, seen, reply });
+    async fn saw(&self, height: u64, forgotten: &mut Forgotten<'_>) {
+        let chain = self.chain.id.clone();
+        let is_any = forgotten.said();
+        let learnt = Learnt { seen: Some(height), forgotten: Some(is_any), ..Learnt::default() };
+        let stored = self.shared.ask(|reply| Command::SetChain { chain, learnt, reply });
         // Ended, if not.
         let _ = stored.await;
     }
@@ -176,7 +212,8 @@ impl Relayer {
             let Some(height) = self.provable(after).await else { return };
             match self.messages(news, height).await {
                 Ok(messages) if messages.is_empty() => return,
-                Ok(messages) => return self.deliver(messages, height + 1).await,
+                Ok(messages) if self.deliver(&messages, height + 1).await => return,
+                Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
                 }
@@ -190,6 +227,19 @@ impl Relayer {
         }
     }
 
+    /// Tells the host of what is there on the chain.
+    async fn tell_now(&self, news: &[News]) {
+        let mut wait = FIRST;
+        while !news.is_empty() {
+            // No earlier than what it was found by.
+            if let Ok(status) = self.chain.rpc.status().await {
+                return self.tell(news, status.height).await;
+            }
+            time::sleep(wait).await;
+            wait = LONGEST.min(wait * 2);
+        }
+    }
+
     async fn messages(&self, news: &[News], height: u64) -> Result<Vec<Message>, RpcError> {
         let mut messages = Vec::new();
         for news in news.chunks(AT_ONCE) {
@@ -197,24 +247,6 @@ impl Relayer {
             messages.extend(try_join_all(proved).await?.into_iter().flatten());
         }
         Ok(messages)
-    }
-
-    /// What waits on the chain, however long it takes to find out.
-    async fn all_missed(&self) -> Vec<News> {
-        let mut wait = FIRST;
-        loop {
-            let chain = self.chain.id.clone();
-            let asked = self.shared.ask(|reply| Command::Chain { chain, reply }).await;
-            let Ok(state) = asked else { return Vec::new() };
-            match self.missed(&state).await {
-                Ok(news) => return news,
-                Err(error) => {
-                    tracing::warn!(chain = self.chain.id, %error, "it is not known what was missed");
-                }
-            }
-            time::sleep(wait).await;
-            wait = LONGEST.min(wait * 2);
-        }
     }
 
     /// The message that proves something of the chain's state after a block.
@@ -283,32 +315,41 @@ impl Relayer {
     }
 
     /// Gives messages to the host, behind the header of the block that their proofs are checked
-    /// with.
+    /// with. Gives whether that could be: it cannot if the node has forgotten that block meanwhile.
     ///
     /// A client takes no header if less than a third of those who have signed it are validators of
     /// the block that it knows. It is moved there by halves then.
-    pub(super) async fn deliver(&self, messages: Vec<Message>, height: u64) {
+    pub(super) async fn deliver(&self, messages: &[Message], height: u64) -> bool {
         let messages: Vec<Any> = messages.iter().map(Message::write).collect();
         // How far it is moved at most by one header.
         let mut step = u64::MAX;
         loop {
             let chain = self.chain.id.clone();
             let asked = self.shared.ask(|reply| Command::Knows { chain, reply }).await;
-            let Ok(Some(known)) = asked else { return };
+            let Ok(Some(known)) = asked else { return true };
             let trusted = Height::new(known.revision, known.height);
             let mut batch = Batch::default();
+            let mut learnt = Learnt::default();
+            let before = self.validators().clone();
             let next = height.min(trusted.number.saturating_add(step));
             if trusted.number < next {
                 let header = if next == height {
-                    self.header(height, trusted).await
-                } else if let Ok(header) = self.chain.rpc.header(next, trusted).await {
+                    let Some(header) = self.header(height, trusted).await else { return false };
                     header
                 } else {
-                    // Forgotten, maybe: the other reasons why the last one is not taken may pass.
-                    time::sleep(LONGEST).await;
-                    step = u64::MAX;
-                    continue;
+                    let header = self.chain.rpc.header(next, trusted, before.as_ref()).await;
+                    let Ok(header) = header else {
+                        // Forgotten, maybe: the other reasons why the last one is not taken may
+                        // pass.
+                        time::sleep(LONGEST).await;
+                        step = u64::MAX;
+                        continue;
+                    };
+                    header
                 };
+                let validators = self.next_validators(&header).await;
+                learnt.validators = validators.map(|set| set.encode_to_vec().into());
+                let header = Any { type_url: Header::type_url(), value: header.encode_to_vec() };
                 batch.messages.push(
                     Message::UpdateClient(MsgUpdateClient {
                         client_id: self.ours.clone(),
@@ -322,10 +363,23 @@ impl Relayer {
                 batch.messages.extend(messages.iter().cloned());
             }
             let chain = self.chain.id.clone();
-            let delivered = self.shared.ask(|reply| Command::Deliver { chain, batch, reply }).await;
-            let Ok(outcomes) = delivered else { return };
+            // In one block: a client is of no use without those who go on from where it is.
+            let (reply, delivered) = oneshot::channel();
+            let deliver = Command::Deliver { chain: chain.clone(), batch, reply };
+            let set = learnt.validators.is_some().then(|| {
+                let reply = oneshot::channel().0;
+                Command::SetChain { chain, learnt, reply }
+            });
+            self.shared.inbox.push_all([deliver].into_iter().chain(set));
+            let Ok(outcomes) = delivered.await else { return true };
             let again = outcomes.outcomes.iter().find(|outcome| outcome.code() == Code::Again);
             if let Some(again) = again {
+                // The client is where it was, and goes on from those.
+                let validators = before.as_ref().map(|set| set.encode_to_vec().into());
+                *self.validators() = before;
+                let learnt = Learnt { validators, ..Learnt::default() };
+                let (chain, reply) = (self.chain.id.clone(), oneshot::channel().0);
+                self.shared.inbox.push(Command::SetChain { chain, learnt, reply });
                 step = next.saturating_sub(trusted.number) / 2;
                 if step > 0 {
                     tracing::debug!(
@@ -354,17 +408,30 @@ impl Relayer {
                     tracing::debug!(chain = self.chain.id, text = outcome.text, "the host refuses");
                 }
             }
-            return;
+            return true;
         }
     }
 
-    /// The header of a block, which may be the next one that the chain makes.
-    async fn header(&self, height: u64, trusted: Height) -> Any {
+    /// The header of a block, which may be the next one that the chain makes. `None` if the node
+    /// has forgotten it.
+    async fn header(&self, height: u64, trusted: Height) -> Option<Header> {
         let mut wait = POLL;
         let mut told = false;
         loop {
-            match self.chain.rpc.header(height, trusted).await {
-                Ok(header) => return header,
+            let kept = self.validators().clone();
+            match self.chain.rpc.header(height, trusted, kept.as_ref()).await {
+                Ok(header) => return Some(header),
+                Err(error) if error.is_forgotten() => {
+                    let status = self.chain.rpc.status().await;
+                    if status.is_ok_and(|status| height < status.earliest) {
+                        return None;
+                    }
+                    tracing::error!(
+                        chain = self.chain.id, %error,
+                        "connect by a node that keeps blocks for as long as the host was away"
+                    );
+                    time::sleep(LONGEST).await;
+                }
                 Err(error) => {
                     tracing::trace!(chain = self.chain.id, %error, "no header yet");
                     time::sleep(wait).await;
@@ -379,6 +446,27 @@ impl Relayer {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    fn validators(&self) -> MutexGuard<'_, Option<ValidatorSet>> {
+        self.validators.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who validates the block after that of a header, if those are others than before. They are
+    /// kept: the node may have forgotten them when the next header is to be made.
+    async fn next_validators(&self, header: &Header) -> Option<ValidatorSet> {
+        let known = self.validators().clone();
+        match self.chain.rpc.next_validators(header, known.as_ref()).await {
+            Ok(Some(next)) => {
+                self.validators().replace(next.clone());
+                Some(next)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(chain = self.chain.id, %error, "the next validators are not known");
+                None
             }
         }
     }

@@ -48,7 +48,9 @@ impl Relayer {
         for late in unreceived.drain(..) {
             match self.judge(&late).await {
                 Ok(Judged::Never(message, height)) => {
-                    self.deliver(vec![*message], height).await;
+                    if !self.deliver(&[*message], height).await {
+                        waiting.push(late);
+                    }
                 }
                 Ok(Judged::Received) => {}
                 Ok(Judged::Waits) => waiting.push(late),

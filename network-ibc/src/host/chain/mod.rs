@@ -17,8 +17,12 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use ibc_proto::{
     google::protobuf::Any,
@@ -29,6 +33,7 @@ use ibc_proto::{
 };
 use prost::{Message as _, Name as _};
 use sha2::{Digest, Sha256};
+use tendermint_proto::v0_38::types::ValidatorSet;
 use tokio::{sync::mpsc, time};
 
 use super::{
@@ -61,6 +66,10 @@ pub(super) struct ChainState {
     pub(super) theirs: Option<ClientId>,
     /// The height up to which everything that happened there was dealt with.
     pub(super) seen: Option<u64>,
+    /// Something before that height was not, as the node had forgotten it.
+    pub(super) forgotten: bool,
+    /// Who validates the block after the last one that the host's client knows.
+    pub(super) validators: Option<Bytes>,
     /// The other ends of this host's connections and channels to the chain.
     pub(super) connections: Vec<ConnectionId>,
     pub(super) channels: Vec<EndState>,
@@ -70,10 +79,21 @@ pub(super) struct ChainState {
 #[derive(Clone, Debug)]
 pub(super) struct EndState {
     pub(super) there: (PortId, ChannelId),
+    /// The packet that this host receives next, where they have an order.
+    pub(super) due: Option<u64>,
     /// Which packets this host has sent over it and has no acknowledgement of.
     pub(super) unacked: Vec<u64>,
     /// Below which sequence it has forgotten what it received over it.
     pub(super) settled: u64,
+}
+
+/// What the host is to store of a chain, where it is something new.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    pub(super) theirs: Option<ClientId>,
+    pub(super) seen: Option<u64>,
+    pub(super) forgotten: Option<bool>,
+    pub(super) validators: Option<Bytes>,
 }
 
 /// What relays between the host and one chain.
@@ -83,6 +103,8 @@ struct Relayer {
     /// The client that the chain has of this host, and the one that this host has of it.
     theirs: ClientId,
     ours: String,
+    /// Who validates the block after the last one that the host's client knows.
+    validators: Mutex<Option<ValidatorSet>>,
 }
 
 /// Chains have no key as hosts have. This keeps a host from taking the name of one.
@@ -146,13 +168,13 @@ impl Shared {
                 let theirs = self.client_there(&there).await?;
                 let (chain, theirs_too) = (chain.clone(), Some(theirs.clone()));
                 let seen = Some(there.height);
-                self.ask(|reply| Command::SetChain { chain, theirs: theirs_too, seen, reply })
-                    .await?;
+                let learnt = Learnt { theirs: theirs_too, seen, ..Learnt::default() };
+                self.ask(|reply| Command::SetChain { chain, learnt, reply }).await?;
                 theirs
             }
         };
         let other = theirs.to_string();
-        let relayer = Relayer { shared: self.clone(), chain: there, theirs, ours: ours.client };
+        let relayer = Relayer::new(self.clone(), there, theirs, ours.client, state.validators);
         let (way, let_go) = tokio::sync::oneshot::channel();
         self.ways().insert(chain.clone(), way);
         tokio::spawn(relayer.run(let_go));
@@ -180,6 +202,17 @@ impl Shared {
 }
 
 impl Relayer {
+    fn new(
+        shared: Arc<Shared>,
+        chain: Chain,
+        theirs: ClientId,
+        ours: String,
+        validators: Option<Bytes>,
+    ) -> Self {
+        let validators = validators.and_then(|set| ValidatorSet::decode(set).ok());
+        Self { shared, chain, theirs, ours, validators: Mutex::new(validators) }
+    }
+
     /// Relays until the way is let go.
     async fn run(self, let_go: tokio::sync::oneshot::Receiver<std::convert::Infallible>) {
         let (late, told) = mpsc::unbounded_channel();

@@ -54,12 +54,8 @@ impl Relayer {
     async fn relay(&self, batch: Batch, late: &mpsc::UnboundedSender<Late>) -> Option<Outcomes> {
         let read = batch.messages.iter().map(Message::read);
         let messages: Vec<_> = read.collect::<Result<_, _>>().ok()?;
-        let for_chains = |message: &&Message| !matches!(message, Message::Settle(_));
-        let signed: Vec<Any> = messages
-            .iter()
-            .filter(for_chains)
-            .map(|message| message.signed(&self.chain.signer))
-            .collect();
+        let signed: Vec<Any> =
+            messages.iter().map(|message| message.signed(&self.chain.signer)).collect();
         // Without the header nothing behind it can be believed, and a solo machine has signed each
         // claim as the one after that before it.
         let needed = |number: usize| {
@@ -72,10 +68,6 @@ impl Relayer {
         let mut outcomes = Vec::with_capacity(messages.len());
         let mut again = false;
         for message in &messages {
-            if !for_chains(&message) {
-                outcomes.push(done());
-                continue;
-            }
             let outcome = self.outcome(message, fates.next()?, late)?;
             again |= matches!(message, Message::UpdateClient(_)) && outcome.code() == Code::Again;
             outcomes.push(outcome);
@@ -84,7 +76,6 @@ impl Relayer {
             for outcome in &mut outcomes {
                 outcome.set_code(Code::Again);
             }
-            time::sleep(LONGEST).await;
         }
         // A solo machine has to know after each batch which signature is next.
         let known = if again || self.is_solo() {

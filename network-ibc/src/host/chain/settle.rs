@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 
-use super::Relayer;
+use super::{Relayer, inward::News};
 use crate::{
     chain::RpcError,
     client::Gap,
@@ -38,8 +38,16 @@ impl Received {
         Self { due, tell }
     }
 
-    /// A packet that the host has been told of.
-    pub(super) fn push(&mut self, packet: &Packet) {
+    /// What the host has been told of.
+    pub(super) fn push_all(&mut self, news: &[News]) {
+        for news in news {
+            if let News::Packet(packet) = news {
+                self.push(packet);
+            }
+        }
+    }
+
+    fn push(&mut self, packet: &Packet) {
         let end = (packet.source_port.clone(), packet.source_channel.clone());
         let due = self.due.entry(end).or_insert(TOGETHER);
         if packet.sequence >= *due {
@@ -100,7 +108,7 @@ impl Relayer {
                 received: packet.sequence,
                 ..MsgSettle::default()
             };
-            self.deliver(vec![Message::Settle(message)], height + 1).await;
+            self.deliver(&[Message::Settle(message)], height + 1).await;
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ async fn relayer(node: &Strange) -> (Host, Relayer) {
     let made = shared.ask(|reply| Command::MakeClient { chain: of, key, states, reply }).await;
     let ours = made.unwrap().unwrap().client;
     let theirs = ClientId::known("07-tendermint-0");
-    (host, Relayer { shared, chain, theirs, ours })
+    (host, Relayer::new(shared, chain, theirs, ours, None))
 }
 
 async fn known(relayer: &Relayer) -> u64 {
@@ -79,9 +79,9 @@ async fn a_client_is_moved_by_steps_where_validators_have_changed() {
     let node = node(0..0).await;
     let (_host, relayer) = relayer(&node).await;
     // None of those who sign it has signed the first.
-    time::timeout(LONGEST / 2, relayer.deliver(Vec::new(), 20)).await.unwrap();
+    time::timeout(LONGEST / 2, relayer.deliver(&[], 20)).await.unwrap();
     assert_eq!(known(&relayer).await, 20);
-    time::timeout(LONGEST / 2, relayer.deliver(Vec::new(), 40)).await.unwrap();
+    time::timeout(LONGEST / 2, relayer.deliver(&[], 40)).await.unwrap();
     assert_eq!(known(&relayer).await, 40);
 }
 
@@ -90,9 +90,9 @@ async fn where_a_step_is_lost_the_last_header_is_tried_again() {
     let node = node(5..18).await;
     let (_host, relayer) = relayer(&node).await;
     // It cannot be: but neither is it waited for what is lost, nor for ever for anything else.
-    let moved = time::timeout(LONGEST / 2, relayer.deliver(Vec::new(), 20)).await;
+    let moved = time::timeout(LONGEST / 2, relayer.deliver(&[], 20)).await;
     assert!(moved.is_err());
     assert_eq!(known(&relayer).await, 1);
-    time::timeout(LONGEST / 2, relayer.deliver(Vec::new(), 4)).await.unwrap();
+    time::timeout(LONGEST / 2, relayer.deliver(&[], 4)).await.unwrap();
     assert_eq!(known(&relayer).await, 4);
 }

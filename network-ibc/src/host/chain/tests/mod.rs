@@ -3,7 +3,9 @@
 mod accounts;
 mod channels;
 mod fees;
+mod forgotten;
 mod headers;
+mod kills;
 mod recovery;
 mod tokens;
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{Context, LedgerKey, Module as HostModule, ModuleChannel};
 
 /// Sends numbers, and keeps which were acknowledged and which came back.
-struct Numbers;
+pub(super) struct Numbers;
 
 impl HostModule for Numbers {
     fn on_receive(
@@ -37,11 +37,11 @@ impl HostModule for Numbers {
     }
 }
 
-fn numbers() -> PortId {
+pub(super) fn numbers() -> PortId {
     PortId::known("numbers")
 }
 
-async fn count(host: &Host, prefix: &'static str) -> usize {
+pub(super) async fn count(host: &Host, prefix: &'static str) -> usize {
     let count = move |_: &mut Numbers, context: &mut Context<'_>| {
         let (mut found, mut from) = (0, prefix.as_bytes().to_vec());
         while let Some((key, value)) = context.next(prefix.as_bytes(), &from) {
@@ -54,7 +54,7 @@ async fn count(host: &Host, prefix: &'static str) -> usize {
     host.with_module(&numbers(), count).await.unwrap()
 }
 
-async fn send(host: &Host, channel: &ChannelId, from: u32, to: u32) {
+pub(super) async fn send(host: &Host, channel: &ChannelId, from: u32, to: u32) {
     let channel = channel.clone();
     let send = move |_: &mut Numbers, context: &mut Context<'_>| {
         for number in from..to {
@@ -141,12 +141,9 @@ async fn what_happened_in_blocks_that_are_forgotten_is_found() {
         let chain = hop.chain.clone();
         host.0.ask(|reply| Command::Knows { chain, reply }).await.unwrap().unwrap()
     };
-    let relayer = Relayer {
-        shared: host.0.0.clone(),
-        chain: Chain::connect(there.config(), host.0.kind).await.unwrap(),
-        theirs: ask().await.theirs.unwrap(),
-        ours: known.client,
-    };
+    let chain = Chain::connect(there.config(), host.0.kind).await.unwrap();
+    let theirs = ask().await.theirs.unwrap();
+    let relayer = Relayer::new(host.0.0.clone(), chain, theirs, known.client, None);
     send(&host, &channel, 0, 20).await;
     let port = PortId::known("mock");
     let (late, _late) = mpsc::unbounded_channel();
@@ -159,10 +156,10 @@ async fn what_happened_in_blocks_that_are_forgotten_is_found() {
     }
     assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (0, 0));
 
-    let news = relayer.missed(&ask().await).await.unwrap();
+    let missed = relayer.missed(&ask().await).await.unwrap();
     // No earlier than what was asked for just now.
     let height = there.rpc.status().await.unwrap().height;
-    relayer.tell(&news, height).await;
+    relayer.tell(&missed.news, height).await;
     assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (20, 20));
 }
 
