@@ -87,19 +87,6 @@ pub(super) struct RawProofOp {
     pub(super) data: Vec<u8>,
 }
 
-/// What the application says of itself.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct AppInfo {
-    /// Its name.
-    #[serde(default)]
-    pub(super) data: String,
-    /// Its own version, not that of its parts.
-    #[serde(default)]
-    pub(super) version: String,
-    #[serde(default, deserialize_with = "number")]
-    pub(super) last_block_height: u64,
-}
-
 #[derive(Deserialize)]
 pub(super) struct RawCommit {
     pub(super) signed_header: SignedHeader,
@@ -184,8 +171,6 @@ impl Event {
 pub(super) struct Found {
     #[serde(deserialize_with = "list")]
     pub(super) txs: Vec<Included>,
-    #[serde(deserialize_with = "number")]
-    pub(super) total_count: u64,
 }
 
 #[derive(Deserialize)]

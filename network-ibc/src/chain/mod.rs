@@ -10,8 +10,6 @@
 //!
 //! Nothing here judges what the chain says: proofs and headers go to the host's client of it.
 
-#![allow(dead_code, reason = "not all of it is used yet")]
-
 mod answer;
 mod connect;
 mod error;
@@ -29,6 +27,8 @@ mod query;
 mod rpc;
 mod search;
 mod socket;
+#[cfg(test)]
+mod state;
 #[cfg(test)]
 pub(crate) mod strange_nodes;
 mod submit;

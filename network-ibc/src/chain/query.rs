@@ -8,36 +8,23 @@ use std::time::Duration;
 use ibc_proto::{
     cosmos::{
         auth::v1beta1::{BaseAccount, QueryAccountRequest, QueryAccountResponse},
-        bank::v1beta1::{
-            QueryAllBalancesRequest, QueryAllBalancesResponse, QueryBalanceRequest,
-            QueryBalanceResponse,
-        },
+        bank::v1beta1::{QueryBalanceRequest, QueryBalanceResponse},
         base::{
             abci::v1beta1::GasInfo,
             query::v1beta1::{PageRequest, PageResponse},
             tendermint::v1beta1::{GetNodeInfoRequest, GetNodeInfoResponse},
-            v1beta1::Coin,
         },
         staking::v1beta1::{QueryParamsRequest, QueryParamsResponse},
         tx::v1beta1::SimulateRequest,
     },
-    google::protobuf::Any,
     ibc::applications::interchain_accounts::host::v1 as ica_host,
     ibc::core::{
         channel::v1::{
-            Channel as RawChannel, QueryChannelRequest, QueryChannelResponse,
-            QueryConnectionChannelsRequest, QueryConnectionChannelsResponse,
-            QueryNextSequenceReceiveRequest, QueryNextSequenceReceiveResponse,
-            QueryNextSequenceSendRequest, QueryNextSequenceSendResponse,
+            Channel as RawChannel, QueryConnectionChannelsRequest, QueryConnectionChannelsResponse,
             QueryPacketAcknowledgementsRequest, QueryPacketAcknowledgementsResponse,
             QueryPacketCommitmentsRequest, QueryPacketCommitmentsResponse,
-            QueryUnreceivedAcksRequest, QueryUnreceivedAcksResponse, QueryUnreceivedPacketsRequest,
-            QueryUnreceivedPacketsResponse,
         },
-        client::v1::{
-            QueryClientParamsRequest, QueryClientParamsResponse, QueryClientStateRequest,
-            QueryClientStateResponse, QueryConsensusStateRequest, QueryConsensusStateResponse,
-        },
+        client::v1::{QueryClientParamsRequest, QueryClientParamsResponse},
         connection::v1::{
             QueryClientConnectionsRequest, QueryClientConnectionsResponse, QueryConnectionRequest,
             QueryConnectionResponse,
@@ -49,7 +36,6 @@ use prost::Message;
 use super::{RpcError, rpc::Rpc};
 use crate::{
     engine::{Channel, Connection},
-    height::Height,
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
 };
 
@@ -122,21 +108,6 @@ impl Rpc {
         amount.parse().map_err(|_| self.unexpected("abci_query", "the balance is no number"))
     }
 
-    /// All coins of an account.
-    pub(crate) async fn balances(&self, address: &str) -> Result<Vec<Coin>, RpcError> {
-        const PATH: &str = "/cosmos.bank.v1beta1.Query/AllBalances";
-        self.paged(|page| async move {
-            let request = QueryAllBalancesRequest {
-                address: address.to_owned(),
-                pagination: Some(page),
-                resolve_denom: false,
-            };
-            let (answer, _) = self.ask::<QueryAllBalancesResponse>(PATH, &request, None).await?;
-            Ok((answer.balances, answer.pagination))
-        })
-        .await
-    }
-
     /// Tries a transaction, and says how much gas it uses.
     pub(super) async fn simulate(&self, tx: Vec<u8>) -> Result<u64, RpcError> {
         const PATH: &str = "/cosmos.tx.v1beta1.Service/Simulate";
@@ -207,32 +178,6 @@ impl Rpc {
         }
     }
 
-    /// The state of a client on the chain.
-    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
-        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
-        let request = QueryClientStateRequest { client_id: client.to_string() };
-        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
-        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
-    }
-
-    /// What a client on the chain knows of a height; of its newest, if none is named.
-    pub(crate) async fn consensus_state(
-        &self,
-        client: &ClientId,
-        height: Option<Height>,
-    ) -> Result<Option<Any>, RpcError> {
-        const PATH: &str = "/ibc.core.client.v1.Query/ConsensusState";
-        let of = height.unwrap_or_default();
-        let request = QueryConsensusStateRequest {
-            client_id: client.to_string(),
-            revision_number: of.revision,
-            revision_height: of.number,
-            latest_height: height.is_none(),
-        };
-        let asked = self.ask::<QueryConsensusStateResponse>(PATH, &request, None).await;
-        Ok(found(asked)?.and_then(|(answer, _)| answer.consensus_state))
-    }
-
     /// A connection of the chain.
     pub(crate) async fn connection(
         &self,
@@ -292,49 +237,6 @@ impl Rpc {
         .await
     }
 
-    /// A channel of the chain.
-    pub(crate) async fn channel(
-        &self,
-        port: &PortId,
-        channel: &ChannelId,
-    ) -> Result<Option<Channel>, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/Channel";
-        let (port_id, channel_id) = (port.to_string(), channel.to_string());
-        let asked = self
-            .ask::<QueryChannelResponse>(PATH, &QueryChannelRequest { port_id, channel_id }, None)
-            .await;
-        let raw = found(asked)?.and_then(|(answer, _)| answer.channel);
-        let read = raw.map(|raw| Channel::decode(&raw.encode_to_vec())).transpose();
-        read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
-    }
-
-    /// The sequence of the packet that a channel sends next.
-    pub(crate) async fn next_send(
-        &self,
-        port: &PortId,
-        channel: &ChannelId,
-    ) -> Result<u64, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceSend";
-        let (port_id, channel_id) = (port.to_string(), channel.to_string());
-        let request = QueryNextSequenceSendRequest { port_id, channel_id };
-        let (answer, _) = self.ask::<QueryNextSequenceSendResponse>(PATH, &request, None).await?;
-        Ok(answer.next_sequence_send)
-    }
-
-    /// The sequence of the packet that an ordered channel receives next; 0 if it is unordered.
-    pub(crate) async fn next_receive(
-        &self,
-        port: &PortId,
-        channel: &ChannelId,
-    ) -> Result<u64, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceReceive";
-        let (port_id, channel_id) = (port.to_string(), channel.to_string());
-        let request = QueryNextSequenceReceiveRequest { port_id, channel_id };
-        let (answer, _) =
-            self.ask::<QueryNextSequenceReceiveResponse>(PATH, &request, None).await?;
-        Ok(answer.next_sequence_receive)
-    }
-
     /// The packets that the channel has sent and that are not acknowledged yet, by sequence.
     pub(crate) async fn commitments(
         &self,
@@ -389,51 +291,8 @@ impl Rpc {
         Ok(all)
     }
 
-    /// Which of these packets the channel has not received.
-    pub(crate) async fn unreceived(
-        &self,
-        port: &PortId,
-        channel: &ChannelId,
-        sequences: &[u64],
-    ) -> Result<Vec<u64>, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/UnreceivedPackets";
-        let mut all = Vec::new();
-        for sequences in sequences.chunks(PAGE as usize) {
-            let request = QueryUnreceivedPacketsRequest {
-                port_id: port.to_string(),
-                channel_id: channel.to_string(),
-                packet_commitment_sequences: sequences.to_vec(),
-            };
-            let (answer, _) =
-                self.ask::<QueryUnreceivedPacketsResponse>(PATH, &request, None).await?;
-            all.extend(answer.sequences);
-        }
-        Ok(all)
-    }
-
-    /// Of which of these packets that the channel sent it has not received the acknowledgement.
-    pub(crate) async fn unacknowledged(
-        &self,
-        port: &PortId,
-        channel: &ChannelId,
-        sequences: &[u64],
-    ) -> Result<Vec<u64>, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/UnreceivedAcks";
-        let mut all = Vec::new();
-        for sequences in sequences.chunks(PAGE as usize) {
-            let request = QueryUnreceivedAcksRequest {
-                port_id: port.to_string(),
-                channel_id: channel.to_string(),
-                packet_ack_sequences: sequences.to_vec(),
-            };
-            let (answer, _) = self.ask::<QueryUnreceivedAcksResponse>(PATH, &request, None).await?;
-            all.extend(answer.sequences);
-        }
-        Ok(all)
-    }
-
     /// Calls a service, and says at what height it answered.
-    async fn ask<A: Message + Default>(
+    pub(super) async fn ask<A: Message + Default>(
         &self,
         path: &str,
         request: &impl Message,
@@ -517,7 +376,7 @@ struct Nested {
 
 /// Takes the chain's "not found" for an answer (gRPC status 5, which the SDK turns into its own
 /// error 22 or 38, by version).
-fn found<T>(asked: Result<T, RpcError>) -> Result<Option<T>, RpcError> {
+pub(super) fn found<T>(asked: Result<T, RpcError>) -> Result<Option<T>, RpcError> {
     match asked {
         Ok(answer) => Ok(Some(answer)),
         Err(RpcError::Query { log, .. }) if log.contains("not found") => Ok(None),

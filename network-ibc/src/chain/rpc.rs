@@ -16,9 +16,8 @@ use sha2::{Digest, Sha256};
 use super::{
     RpcError,
     answer::{
-        AppInfo, Checked, ConsensusParams, Envelope, Found, FoundBlocks, Included, NodeError,
-        RawBlock, RawCommit, RawParams, RawQuery, RawResults, RawStatus, RawValidators, Response,
-        TxResult,
+        Checked, ConsensusParams, Envelope, Found, FoundBlocks, Included, NodeError, RawBlock,
+        RawCommit, RawParams, RawQuery, RawResults, RawStatus, RawValidators, Response, TxResult,
     },
     error::excerpt,
     http::Http,
@@ -90,17 +89,13 @@ impl Rpc {
         Ok(Self { http: Http::new(url, settings.timeout, settings.max_answer)? })
     }
 
+    #[cfg(test)]
     pub(super) fn over(http: Http) -> Self {
         Self { http }
     }
 
     pub(super) fn http(&self) -> &Http {
         &self.http
-    }
-
-    /// Nothing but whether the node answers.
-    pub(crate) async fn health(&self) -> Result<(), RpcError> {
-        self.call::<Value>("health", json!({})).await.map(drop)
     }
 
     pub(crate) async fn status(&self) -> Result<Status, RpcError> {
@@ -114,11 +109,6 @@ impl Rpc {
             earliest_time: time(&raw.sync_info.earliest_block_time),
             catching_up: raw.sync_info.catching_up,
         })
-    }
-
-    pub(super) async fn app_info(&self) -> Result<AppInfo, RpcError> {
-        let answer: Response<AppInfo> = self.call("abci_info", json!({})).await?;
-        Ok(answer.response)
     }
 
     pub(super) async fn consensus_params(&self) -> Result<ConsensusParams, RpcError> {

@@ -11,7 +11,7 @@ use super::{
     face::{Face, Theirs},
     wire::{Batch, Code, Known, Outcome, Outcomes, Rejected},
 };
-use crate::{identifier::ChannelId, ledger::Ledger};
+use crate::{error::excerpt, identifier::ChannelId, ledger::Ledger};
 
 /// How many messages a batch has at most, and how many bytes, about: a record of a service
 /// connection has 4 MiB at most where nobody has set another limit.
@@ -269,7 +269,7 @@ impl Peer {
                 let wait = link.pause();
                 tracing::warn!(
                     chain = self.chain,
-                    text = header.text,
+                    text = excerpt(&header.text),
                     ?wait,
                     "a header is not believed: another one is shown later"
                 );

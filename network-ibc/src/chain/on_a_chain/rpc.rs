@@ -10,13 +10,11 @@ use crate::{
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn a_chain_says_what_it_is() {
     let node = Node::start();
-    node.rpc.health().await.unwrap();
     let status = node.rpc.status().await.unwrap();
     assert_eq!((status.chain.as_str(), status.earliest), ("chain-a", 1));
     let built = Built::this();
     assert_eq!(status.version, built.comet);
     assert!(!status.catching_up);
-    assert_eq!(node.rpc.app_info().await.unwrap().data, "SimApp");
     let block = node.rpc.consensus_params().await.unwrap().block;
     assert!(block.max_bytes > 1 << 20 && block.max_gas == -1, "{block:?}");
 
@@ -38,8 +36,6 @@ async fn accounts_are_found_and_what_is_not_there_is_none() {
     }
     let address = key(3).address();
     assert_eq!(node.balance(&address).await, 1_000_000_000_000);
-    let coins = node.rpc.balances(&address).await.unwrap();
-    assert_eq!(coins.iter().map(|coin| &coin.denom[..]).collect::<Vec<_>>(), ["stake"]);
 
     let (port, channel) = (PortId::known("transfer"), ChannelId::known("channel-7"));
     let client = ClientId::known("07-tendermint-7");

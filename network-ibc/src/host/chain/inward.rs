@@ -166,7 +166,7 @@ impl Relayer {
                         unreceived.push(packet);
                     }
                     if !unreceived.is_empty() {
-                        self.prove_late(&mut unreceived).await;
+                        self.prove_late(&mut unreceived, height).await;
                     }
                 }
                 Some(packet) = late.recv() => unreceived.push(packet),

@@ -1,9 +1,13 @@
 //! Packets that the chain did not receive, and the proof that it never will.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use ibc_proto::ibc::core::{
     channel::v1::{MsgTimeout, MsgTimeoutOnClose, Packet},
     client::v1::Height as RawHeight,
 };
+
+use tendermint_proto::v0_38::types::SignedHeader;
 
 use super::Relayer;
 use crate::{
@@ -33,6 +37,15 @@ enum Judged {
     Waits,
 }
 
+/// The chain as of a block that the host has heard of.
+struct Now {
+    height: u64,
+    /// The time of the block after it, with whose header it is proved.
+    time: Timestamp,
+    /// Channels of the chain, and the proofs of them.
+    ends: HashMap<(PortId, ChannelId), (Channel, Vec<u8>)>,
+}
+
 impl Late {
     pub(super) fn new(packet: Packet) -> Self {
         let port = PortId::known(&packet.destination_port);
@@ -43,10 +56,24 @@ impl Late {
 
 impl Relayer {
     /// Proves to the host of packets that they will not be received, where that is so by now.
-    pub(super) async fn prove_late(&self, unreceived: &mut Vec<Late>) {
+    /// `heard`: up to which block the host was told what happened. Were it proved of a later one, an
+    /// ordered channel would be closed before the acknowledgements of what came first are taken.
+    pub(super) async fn prove_late(&self, unreceived: &mut Vec<Late>, heard: u64) {
+        let Some(height) = self.provable(heard.saturating_sub(1)).await else { return };
+        if height > heard {
+            return;
+        }
+        let time = match self.chain.rpc.signed(height + 1).await {
+            Ok(signed) => time_of(&signed),
+            Err(error) => {
+                tracing::debug!(chain = self.chain.id, %error, "nothing is known of late packets");
+                return;
+            }
+        };
+        let mut now = Now { height, time, ends: HashMap::new() };
         let mut waiting = Vec::new();
         for late in unreceived.drain(..) {
-            match self.judge(&late).await {
+            match self.judge(&late, &mut now).await {
                 Ok(Judged::Never(message, height)) => {
                     if !self.deliver(&[*message], height).await {
                         waiting.push(late);
@@ -63,14 +90,22 @@ impl Relayer {
         *unreceived = waiting;
     }
 
-    async fn judge(&self, late: &Late) -> Result<Judged, RpcError> {
+    async fn judge(&self, late: &Late, now: &mut Now) -> Result<Judged, RpcError> {
         let Late { packet, port, channel } = late;
-        // The last block whose state a proof can be checked of: that needs the header after it.
-        let height = self.chain.rpc.status().await?.height.saturating_sub(1);
-        let Some(height) = self.provable(height).await else { return Ok(Judged::Waits) };
-        let end = self.chain.rpc.prove(&path::channel(port, channel), Some(height)).await?;
-        let state = Channel::decode(&end.value)
-            .map_err(|error| self.chain.rpc.unexpected("abci_query", &error.to_string()))?;
+        let height = now.height;
+        let (state, proof_close) = match now.ends.entry((port.clone(), channel.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let end = self.chain.rpc.prove(&path::channel(port, channel), Some(height)).await?;
+                let state = Channel::decode(&end.value)
+                    .map_err(|error| self.chain.rpc.unexpected("abci_query", &error.to_string()))?;
+                unknown.insert((state, end.proof))
+            }
+        };
+        let closed = state.state == ChannelState::Closed;
+        if !closed && now.time < Timestamp::from_nanos(packet.timeout_timestamp) {
+            return Ok(Judged::Waits);
+        }
         let key = match state.order {
             Order::Ordered => path::next_sequence_recv(port, channel),
             Order::Unordered => path::receipt(port, channel, packet.sequence),
@@ -90,33 +125,34 @@ impl Relayer {
         }
         let proof_height = Some(RawHeight::from(self.chain.at(proved.height)));
         let (packet, signer) = (Some(packet.clone()), String::new());
-        if state.state == ChannelState::Closed {
-            let message = Message::TimeoutOnClose(MsgTimeoutOnClose {
+        let message = if closed {
+            Message::TimeoutOnClose(MsgTimeoutOnClose {
                 packet,
                 proof_unreceived: proved.proof,
-                proof_close: end.proof,
+                proof_close: proof_close.clone(),
                 proof_height,
                 next_sequence_recv: due,
                 signer,
                 counterparty_upgrade_sequence: 0,
-            });
-            return Ok(Judged::Never(Box::new(message), proved.height));
-        }
-        // The time that the host's client will know of the height.
-        let header = self.chain.rpc.signed(proved.height).await?.header.unwrap_or_default();
-        let time = header.time.unwrap_or_default();
-        let nanos = u64::try_from(time.seconds).unwrap_or(0).saturating_mul(1_000_000_000)
-            + u64::try_from(time.nanos).unwrap_or(0);
-        if Timestamp::from_nanos(nanos) < Timestamp::from_nanos(late.packet.timeout_timestamp) {
-            return Ok(Judged::Waits);
-        }
-        let message = Message::Timeout(MsgTimeout {
-            packet,
-            proof_unreceived: proved.proof,
-            proof_height,
-            next_sequence_recv: due,
-            signer,
-        });
+            })
+        } else {
+            Message::Timeout(MsgTimeout {
+                packet,
+                proof_unreceived: proved.proof,
+                proof_height,
+                next_sequence_recv: due,
+                signer,
+            })
+        };
         Ok(Judged::Never(Box::new(message), proved.height))
     }
+}
+
+/// The time that the host's client knows of a block.
+fn time_of(signed: &SignedHeader) -> Timestamp {
+    let time = signed.header.as_ref().and_then(|header| header.time).unwrap_or_default();
+    let (seconds, nanos) = (u64::try_from(time.seconds), u64::try_from(time.nanos));
+    let nanos =
+        seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or(0));
+    Timestamp::from_nanos(nanos)
 }

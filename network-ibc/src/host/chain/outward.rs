@@ -115,7 +115,7 @@ impl Relayer {
         tracing::debug!(chain = self.chain.id, log, "the chain refuses a message");
         let code = match message {
             // More than one relayer relays.
-            _ if log.contains("redundant") => Code::Done,
+            _ if log.contains("packet messages are redundant") => Code::Done,
             // It was said before, and this host has not heard what became of it.
             Message::ConnectionOpenAck(_)
             | Message::ConnectionOpenConfirm(_)

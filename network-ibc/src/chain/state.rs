@@ -1,0 +1,81 @@
+//! What tests ask a chain besides.
+
+use ibc_proto::{
+    google::protobuf::Any,
+    ibc::core::{
+        channel::v1::{
+            QueryChannelRequest, QueryChannelResponse, QueryNextSequenceSendRequest,
+            QueryNextSequenceSendResponse,
+        },
+        client::v1::{
+            QueryClientStateRequest, QueryClientStateResponse, QueryConsensusStateRequest,
+            QueryConsensusStateResponse,
+        },
+    },
+};
+
+use prost::Message as _;
+
+use super::{RpcError, query::found, rpc::Rpc};
+use crate::{
+    engine::Channel,
+    height::Height,
+    identifier::{ChannelId, ClientId, PortId},
+};
+
+impl Rpc {
+    /// The state of a client on the chain.
+    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
+        let request = QueryClientStateRequest { client_id: client.to_string() };
+        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
+        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
+    }
+
+    /// What a client on the chain knows of a height; of its newest, if none is named.
+    pub(crate) async fn consensus_state(
+        &self,
+        client: &ClientId,
+        height: Option<Height>,
+    ) -> Result<Option<Any>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ConsensusState";
+        let of = height.unwrap_or_default();
+        let request = QueryConsensusStateRequest {
+            client_id: client.to_string(),
+            revision_number: of.revision,
+            revision_height: of.number,
+            latest_height: height.is_none(),
+        };
+        let asked = self.ask::<QueryConsensusStateResponse>(PATH, &request, None).await;
+        Ok(found(asked)?.and_then(|(answer, _)| answer.consensus_state))
+    }
+
+    /// A channel of the chain.
+    pub(crate) async fn channel(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<Option<Channel>, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/Channel";
+        let (port_id, channel_id) = (port.to_string(), channel.to_string());
+        let asked = self
+            .ask::<QueryChannelResponse>(PATH, &QueryChannelRequest { port_id, channel_id }, None)
+            .await;
+        let raw = found(asked)?.and_then(|(answer, _)| answer.channel);
+        let read = raw.map(|raw| Channel::decode(&raw.encode_to_vec())).transpose();
+        read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
+    }
+
+    /// The sequence of the packet that a channel sends next.
+    pub(crate) async fn next_send(
+        &self,
+        port: &PortId,
+        channel: &ChannelId,
+    ) -> Result<u64, RpcError> {
+        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceSend";
+        let (port_id, channel_id) = (port.to_string(), channel.to_string());
+        let request = QueryNextSequenceSendRequest { port_id, channel_id };
+        let (answer, _) = self.ask::<QueryNextSequenceSendResponse>(PATH, &request, None).await?;
+        Ok(answer.next_sequence_send)
+    }
+}
