@@ -1,6 +1,9 @@
 //! The task that signs, sends, and finds out.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use ibc_proto::cosmos::base::v1beta1::Coin;
 use tokio::{sync::mpsc, time::sleep};
@@ -25,6 +28,9 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(25), Duration::from_se
 /// What a block has besides its transactions at most, in bytes: its header, and what its last one
 /// was signed with by 200 validators.
 const BLOCK_OVERHEAD: usize = 25_000;
+/// How long a trial should take at most. In its mempool the node does the same again, and then a
+/// block has to be made before the transaction's last height.
+const TRIAL: Duration = Duration::from_secs(1);
 /// How often one batch is begun anew because of the account's sequence.
 const SEQUENCE_TRIES: u32 = 20;
 /// The most that is added to the gas that a trial used.
@@ -43,6 +49,8 @@ pub(super) struct Worker {
     settings: TxSettings,
     requests: mpsc::Receiver<Vec<Item>>,
     waiting: VecDeque<Item>,
+    /// How many messages a transaction has at most, so that it does not take the node too long.
+    at_once: usize,
     /// Number and next sequence, once they are known.
     account: Option<Account>,
     /// What the chain lets a transaction be, once that is known.
@@ -85,6 +93,7 @@ impl Worker {
             key,
             requests,
             waiting: VecDeque::new(),
+            at_once: settings.max_messages,
             account: None,
             limits: None,
             price: settings.gas_price.clone(),
@@ -107,7 +116,7 @@ impl Worker {
                 self.waiting.extend(items);
             }
             let bytes = self.limits().await.bytes.saturating_sub(OVERHEAD);
-            let batch = Batch::take(&mut self.waiting, self.settings.max_messages, bytes);
+            let batch = Batch::take(&mut self.waiting, self.at_once, bytes);
             self.execute(batch).await;
         }
     }
@@ -155,6 +164,9 @@ impl Worker {
             Ok(used) => used,
             Err((fault, error)) => return self.judge(batch, fault, error, sequences).await,
         };
+        if batch.0.len() > self.at_once {
+            return Next::Halves(batch);
+        }
         let max_gas = self.limits().await.gas;
         if used > max_gas {
             if batch.0.len() > 1 {
@@ -218,7 +230,8 @@ impl Worker {
             Outcome::Dead => {
                 *sendings += 1;
                 self.account = None;
-                Next::Again(batch)
+                // It may be too much for the node.
+                if batch.0.len() > 1 { Next::Halves(batch) } else { Next::Again(batch) }
             }
             Outcome::Overtaken => {
                 *sequences += 1;
@@ -318,7 +331,7 @@ impl Worker {
 
     /// Tries a batch, and says how much gas it uses. Of one that is too large to be tried, as many
     /// messages are tried as fit, and the others are taken to be alike.
-    async fn try_out(&self, batch: &Batch, account: Account) -> Result<u64, (Fault, TxError)> {
+    async fn try_out(&mut self, batch: &Batch, account: Account) -> Result<u64, (Fault, TxError)> {
         let terms = Terms {
             chain: &self.chain,
             account: account.number,
@@ -330,7 +343,14 @@ impl Worker {
         let limit = self.settings.trial_bytes().saturating_sub(OVERHEAD);
         let (tried, whole) = (batch.first(limit), batch.first(usize::MAX));
         let tx = tx::unsigned(&self.key, batch.messages(tried.messages), &terms);
+        let begun = Instant::now();
         let used = patiently(|| self.rpc.simulate(tx.clone())).await.map_err(of_rpc)?;
+        let took = begun.elapsed();
+        if took > TRIAL {
+            self.at_once = (tried.messages / 2).max(1);
+        } else if took < TRIAL / 4 {
+            self.at_once = self.at_once.saturating_mul(2).min(self.settings.max_messages);
+        }
         // Gas is for what messages do, and for their bytes.
         let by = |part: usize, of: usize| {
             let (part, of) = (part.max(1) as u128, of as u128);
