@@ -3,22 +3,15 @@
 //! A turn takes all commands that came, lets the engine handle them, makes one block of what they
 //! wrote, and only then tells anybody: what was not stored has not happened.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::SystemTime,
-};
+mod clients;
+mod keys;
+mod resume;
+mod take;
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use ibc_proto::{
-    google::protobuf::Any,
-    ibc::core::{
-        channel::v1::{self as raw, MsgChannelCloseInit, MsgChannelOpenInit},
-        client::v1::MsgCreateClient,
-        commitment::v1::MerklePrefix,
-        connection::v1::{Counterparty, MsgConnectionOpenInit},
-    },
-};
+use ibc_proto::ibc::core::channel::v1::{MsgChannelCloseInit, MsgChannelOpenInit};
 use tokio::{
     sync::oneshot,
     task::{AbortHandle, spawn_blocking},
@@ -27,23 +20,22 @@ use tokio::{
 use super::{
     Hop, Hops,
     channel::Live,
-    datagram::{self, Kind},
+    datagram::Kind,
     error::HostError,
     face::Face,
     inbox::{Command, Inbox, Opening},
     module::{ModuleOpening, Modules},
     peer::{Peer, Relayed},
-    wire::{Batch, Client, Code, Known, Outcome, Outcomes},
+    wire::{Batch, Code, Outcomes},
 };
 use crate::{
-    ClientError, EngineError,
-    client::SOLO_MACHINE,
+    EngineError,
     engine::{
-        Channel, ChannelAttempt, ChannelState, Connection, ConnectionState, Engine, Event, Message,
-        PREFIX, Packet, Stage, Store as _,
+        Channel, ChannelAttempt, Connection, ConnectionState, Engine, Event, Message, Packet,
+        Stage, Store as _,
     },
-    height::{At, Height, Timestamp},
-    identifier::{ChannelId, ClientId, ConnectionId, PortId},
+    height::{At, Timestamp},
+    identifier::{ChannelId, ConnectionId, PortId},
     ledger::{Ledger, Trust},
     path,
 };
@@ -90,90 +82,6 @@ impl Drop for Actor {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// How many other hosts a host knows: each costs it a client, and anybody who may dial can make
-/// one.
-const MAX_HOSTS: usize = 1_024;
-
-/// Of how many packets at once the other side is told that they are done with.
-const SETTLED_TOGETHER: u32 = 1_024;
-
-/// Private keys of the host.
-mod key {
-    use crate::identifier::{ClientId, ConnectionId};
-
-    /// Which client this host has of a chain.
-    pub(super) fn client_of(chain: &str) -> Vec<u8> {
-        format!("host/clients/{chain}").into_bytes()
-    }
-
-    /// The key of the host that a client was made of.
-    pub(super) fn key_of(chain: &str) -> Vec<u8> {
-        format!("host/keys/{chain}").into_bytes()
-    }
-
-    /// Which chain a client is of.
-    pub(super) fn chain_of(client: &ClientId) -> Vec<u8> {
-        format!("host/chains/{client}").into_bytes()
-    }
-
-    /// Which connection of this host is the one that a counterparty began.
-    pub(super) fn tried(client: &str, connection: &str) -> Vec<u8> {
-        format!("host/tried/{client}/{connection}").into_bytes()
-    }
-
-    /// The same, for a channel over a hop.
-    pub(super) fn tried_channel(hop: &str, port: &str, channel: &str) -> Vec<u8> {
-        format!("host/tried/{hop}/{port}/{channel}").into_bytes()
-    }
-
-    pub(super) const KEYS: &[u8] = b"host/keys/";
-
-    pub(super) const HOPS: &[u8] = b"host/hops/";
-
-    /// A connection of this host; its value is the chain at the other end.
-    pub(super) fn hop(connection: &ConnectionId) -> Vec<u8> {
-        [HOPS, connection.as_str().as_bytes()].concat()
-    }
-
-    /// The client that a chain has of this host.
-    #[cfg(feature = "chain")]
-    pub(super) fn theirs(chain: &str) -> Vec<u8> {
-        format!("host/theirs/{chain}").into_bytes()
-    }
-
-    /// Up to which height everything that happened on a chain was dealt with.
-    #[cfg(feature = "chain")]
-    pub(super) fn seen(chain: &str) -> Vec<u8> {
-        format!("host/seen/{chain}").into_bytes()
-    }
-
-    /// That the chain has sent something that its node had forgotten.
-    #[cfg(feature = "chain")]
-    pub(super) fn forgotten(chain: &str) -> Vec<u8> {
-        format!("host/forgotten/{chain}").into_bytes()
-    }
-
-    /// Who validates the block after the last one that this host knows of a chain.
-    #[cfg(feature = "chain")]
-    pub(super) fn validators(chain: &str) -> Vec<u8> {
-        format!("host/validators/{chain}").into_bytes()
-    }
-
-    pub(super) const OUT: &[u8] = b"host/out/";
-
-    /// What is to be relayed to a chain.
-    pub(super) fn out(chain: &str, number: u64) -> Vec<u8> {
-        [OUT, chain.as_bytes(), b"/", &number.to_be_bytes()].concat()
-    }
-
-    /// The chain and the number of such a key.
-    pub(super) fn read_out(key: &[u8]) -> Option<(&str, u64)> {
-        let (chain, number) = key.strip_prefix(OUT)?.split_last_chunk::<8>()?;
-        let chain = std::str::from_utf8(chain.strip_suffix(b"/")?).ok()?;
-        Some((chain, u64::from_be_bytes(*number)))
-    }
 }
 
 impl Actor {
@@ -245,79 +153,6 @@ impl Actor {
         Ok(())
     }
 
-    /// Takes up what an earlier process has left.
-    fn resume(&mut self) {
-        let mut from = key::HOPS.to_vec();
-        while let Some((found, chain)) = self.ledger.private_next(key::HOPS, &from) {
-            let name =
-                found.strip_prefix(key::HOPS).and_then(|name| std::str::from_utf8(name).ok());
-            if let (Some(name), Ok(chain)) = (name, std::str::from_utf8(&chain)) {
-                let connection = ConnectionId::known(name);
-                let end = self.connection(&connection);
-                self.hops.set(Hop::new(connection, chain.to_owned(), end.as_ref()));
-            }
-            from = found;
-            from.push(0);
-        }
-        let mut from = key::OUT.to_vec();
-        while let Some((found, datagram)) = self.ledger.private_next(key::OUT, &from) {
-            if let (Some((chain, number)), Some(kind)) =
-                (key::read_out(&found), Kind::load(&datagram))
-            {
-                let chain = chain.to_owned();
-                self.peer(&chain).push(number, kind);
-            }
-            from = found;
-            from.push(0);
-        }
-        let (of_modules, left): (Vec<_>, Vec<_>) =
-            self.ledger.channels().into_iter().partition(|(port, ..)| self.modules.has(port));
-        self.forget_tried(&of_modules);
-        self.close_left(left);
-        for (port, id, channel) in of_modules {
-            if channel.state == ChannelState::Init {
-                self.resume_module(port, id, channel.hop);
-            }
-        }
-    }
-
-    /// Forgets which channels other sides have begun, but for those of modules. Whoever was asked
-    /// about them is gone; who still wants one asks again.
-    fn forget_tried(&mut self, of_modules: &[ChannelEnd]) {
-        let kept: HashSet<_> = of_modules.iter().map(|(_, id, _)| id.as_str().as_bytes()).collect();
-        let hops: Vec<_> = self.hops.lock().keys().cloned().collect();
-        for hop in hops {
-            let prefix = key::tried_channel(hop.as_str(), "", "");
-            let prefix = &prefix[..prefix.len() - 1];
-            let mut from = prefix.to_vec();
-            while let Some((found, id)) = self.ledger.private_next(prefix, &from) {
-                from = [&found[..], &[0]].concat();
-                if !kept.contains(&id[..]) {
-                    self.write(found, None);
-                }
-            }
-        }
-    }
-
-    /// Closes the channels of a process that ended: whoever handled their records is gone.
-    fn close_left(&mut self, left: Vec<ChannelEnd>) {
-        for (port, id, channel) in left {
-            let message = MsgChannelCloseInit {
-                port_id: port.to_string(),
-                channel_id: id.to_string(),
-                signer: String::new(),
-            };
-            match channel.state {
-                ChannelState::Open | ChannelState::TryOpen => {
-                    if let Err(error) = self.deliver(Message::ChannelCloseInit(message)) {
-                        tracing::warn!(%id, %error, "a channel of an earlier process stays open");
-                    }
-                }
-                ChannelState::Init | ChannelState::Closed => {}
-            }
-        }
-    }
-
     /// Whether a hop leads to a chain: what another host says without proof holds for no others.
     pub(super) fn leads_to(&self, hop: &ConnectionId, chain: &str) -> bool {
         self.hops.chain(hop).is_some_and(|other| other == chain)
@@ -380,7 +215,7 @@ impl Actor {
 
     fn send_to(&mut self, chain: &str, kind: Kind) -> u64 {
         let number = self.peer(chain).next_number();
-        self.write(key::out(chain, number), Some(kind.store().into()));
+        self.write(keys::out(chain, number), Some(kind.store().into()));
         self.peer(chain).push(number, kind);
         number
     }
@@ -391,12 +226,12 @@ impl Actor {
             Event::ConnectionBegun { connection } | Event::ConnectionOpen { connection } => {
                 let Some(end) = self.connection(connection) else { return };
                 let open = end.state == ConnectionState::Open;
-                let chain = self.ledger.private(&key::chain_of(&end.client));
+                let chain = self.ledger.private(&keys::chain_of(&end.client));
                 let Some(chain) = chain.and_then(|chain| String::from_utf8(chain.to_vec()).ok())
                 else {
                     return;
                 };
-                self.write(key::hop(connection), Some(Bytes::copy_from_slice(chain.as_bytes())));
+                self.write(keys::hop(connection), Some(Bytes::copy_from_slice(chain.as_bytes())));
                 self.hops.set(Hop::new(connection.clone(), chain.clone(), Some(&end)));
                 // Who was confirmed to has nothing to say any more.
                 if !confirmed {
@@ -414,19 +249,6 @@ impl Actor {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn hop_is_open(&mut self, hop: &ConnectionId) {
-        let (done, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(_, wanted, _)| wanted == hop);
-        self.waiting = waiting;
-        for opening in std::mem::take(&mut self.waiting_open) {
-            self.open(opening);
-        }
-        for (_, hop, reply) in done {
-            self.after.push(Box::new(move || drop(reply.send(Ok(hop)))));
         }
     }
 
@@ -486,383 +308,6 @@ impl Actor {
         }
     }
 
-    /// The client that this host has of a chain.
-    fn client_of(&self, chain: &str) -> Option<ClientId> {
-        let client = self.ledger.private(&key::client_of(chain))?;
-        ClientId::new(std::str::from_utf8(&client).ok()?).ok()
-    }
-
-    fn knows(&mut self, chain: &str) -> Option<Known> {
-        let client = self.client_of(chain)?;
-        let (Height { revision, number: height }, diversifier) = self
-            .with(|engine, stage, _| {
-                Ok((engine.latest_height(stage, &client)?, engine.diversifier(stage, &client)?))
-            })
-            .ok()?;
-        let diversifier = diversifier.unwrap_or_default();
-        Some(Known { client: client.to_string(), revision, height, diversifier })
-    }
-
-    /// What is stored of a chain.
-    #[cfg(feature = "chain")]
-    fn chain_state(&self, chain: &str) -> super::chain::ChainState {
-        let theirs = self.ledger.private(&key::theirs(chain));
-        let theirs = theirs.as_deref().and_then(|client| std::str::from_utf8(client).ok());
-        let seen = self.ledger.private(&key::seen(chain));
-        let hops = self.hops.lock().clone();
-        let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
-        let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
-        let channels = self.ledger.channels().into_iter().filter_map(|(port, id, end)| {
-            if end.state == ChannelState::Closed || !self.leads_to(&end.hop, chain) {
-                return None;
-            }
-            let unacked = self.ledger.outstanding(&port, &id);
-            let next = self.ledger.get(&path::next_sequence_recv(&port, &id));
-            let due = match end.order {
-                crate::Order::Ordered => next.as_deref().and_then(crate::engine::number),
-                crate::Order::Unordered => None,
-            };
-            let settled = self.ledger.private(path::received_below(&port, &id).as_bytes());
-            let settled = settled.as_deref().and_then(crate::engine::number).unwrap_or(1);
-            let there = (end.counterparty_port, end.counterparty?);
-            Some(super::chain::EndState { there, due, unacked, settled })
-        });
-        super::chain::ChainState {
-            theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
-            seen: seen.as_deref().and_then(crate::engine::number),
-            forgotten: self.ledger.private(&key::forgotten(chain)).is_some(),
-            validators: self.ledger.private(&key::validators(chain)),
-            connections: connections.collect(),
-            channels: channels.collect(),
-        }
-    }
-
-    #[cfg(feature = "chain")]
-    fn set_chain(&mut self, chain: &str, learnt: super::chain::Learnt) {
-        let super::chain::Learnt { theirs, seen, forgotten, validators } = learnt;
-        if let Some(theirs) = theirs {
-            let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
-            self.write(key::theirs(chain), Some(theirs));
-        }
-        if let Some(seen) = seen {
-            let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
-            self.write(key::seen(chain), Some(seen));
-        }
-        if let Some(forgotten) = forgotten {
-            self.write(key::forgotten(chain), forgotten.then(|| Bytes::from_static(b"1")));
-        }
-        if let Some(validators) = validators {
-            self.write(key::validators(chain), Some(validators));
-        }
-    }
-
-    /// The states of a client at another chain that begins with the last block.
-    fn states(&mut self, chain: &str) -> Result<Client, HostError> {
-        if self.ledger.latest().is_none() {
-            self.ledger.commit(now())?;
-        }
-        let block = self.ledger.latest().ok_or(HostError::Ended)?;
-        let states = self.face.states(&self.ledger, block, &self.trust, chain);
-        let (client_state, consensus_state) = states?;
-        Ok(Client { client_state: Some(client_state), consensus_state: Some(consensus_state) })
-    }
-
-    /// Whether a key is that of the host whose chain is known here: else whoever calls itself so
-    /// could say that it has handled what was meant for that one.
-    fn is_key(&self, chain: &str, key: &[u8]) -> bool {
-        self.ledger.private(&key::key_of(chain)).is_none_or(|known| known[..] == *key)
-    }
-
-    fn make_client(
-        &mut self,
-        chain: &str,
-        key: &[u8; 32],
-        states: Client,
-    ) -> Result<Known, HostError> {
-        if let Some(known) = self.knows(chain) {
-            return Ok(known);
-        }
-        if self.hosts() >= MAX_HOSTS {
-            return Err(HostError::TooManyHosts { max: MAX_HOSTS });
-        }
-        let message = MsgCreateClient {
-            client_state: states.client_state,
-            consensus_state: states.consensus_state,
-            signer: String::new(),
-        };
-        let event = self.deliver(Message::CreateClient(message))?;
-        if let Event::ClientCreated { client } = event {
-            let name = Bytes::copy_from_slice(client.as_str().as_bytes());
-            self.write(key::client_of(chain), Some(name));
-            self.write(key::key_of(chain), Some(Bytes::copy_from_slice(key)));
-            self.write(key::chain_of(&client), Some(Bytes::copy_from_slice(chain.as_bytes())));
-        }
-        self.knows(chain).ok_or(HostError::Ended)
-    }
-
-    /// How many other hosts are known.
-    fn hosts(&self) -> usize {
-        let mut from = key::KEYS.to_vec();
-        let mut count = 0;
-        while let Some((found, _)) = self.ledger.private_next(key::KEYS, &from) {
-            count += 1;
-            from = found;
-            from.push(0);
-        }
-        count
-    }
-
-    fn make_hop(
-        &mut self,
-        chain: String,
-        other: &str,
-        reply: oneshot::Sender<Result<ConnectionId, HostError>>,
-    ) {
-        if let Some((hop, open)) = self.hops.to(&chain) {
-            if open {
-                let _ = reply.send(Ok(hop));
-            } else {
-                // The other side may have refused it, or forgotten it.
-                self.peer(&chain).push_new(Kind::Connection(hop.to_string()));
-                self.waiting.push((chain, hop, reply));
-            }
-            return;
-        }
-        let Some(client) = self.client_of(&chain) else {
-            let _ = reply.send(Err(HostError::Ended));
-            return;
-        };
-        let message = MsgConnectionOpenInit {
-            client_id: client.to_string(),
-            counterparty: Some(Counterparty {
-                client_id: other.to_owned(),
-                connection_id: String::new(),
-                prefix: Some(MerklePrefix { key_prefix: PREFIX.to_vec() }),
-            }),
-            version: None,
-            delay_period: 0,
-            signer: String::new(),
-        };
-        match self.deliver(Message::ConnectionOpenInit(message)) {
-            Ok(Event::ConnectionBegun { connection }) => {
-                self.waiting.push((chain, connection, reply));
-            }
-            Ok(_) => {}
-            Err(error) => drop(reply.send(Err(error.into()))),
-        }
-    }
-
-    fn take_batch(&mut self, chain: &str, batch: Batch) -> Outcomes {
-        // First: a reason comes before the close.
-        batch.closing.iter().for_each(|closing| self.closes(chain, closing));
-        let outcomes = batch.messages.iter().map(|message| self.take(chain, message)).collect();
-        batch.rejected.iter().for_each(|rejected| self.rejected(chain, rejected));
-        batch.withdrawn.iter().for_each(|withdrawn| self.withdrawn(chain, withdrawn));
-        Outcomes { outcomes, known: self.knows(chain) }
-    }
-
-    /// Handles a message that another host relays.
-    fn take(&mut self, chain: &str, message: &Any) -> Outcome {
-        let outcome = Message::read(message).and_then(|message| self.take_message(chain, message));
-        match outcome {
-            Ok(code) => Outcome { code: code.into(), text: String::new() },
-            Err(error) => {
-                tracing::debug!(chain, %error, r#type = message.type_url, "refused");
-                let again = message.type_url.ends_with("MsgUpdateClient") || is_uncounted(&error);
-                let code = if again { Code::Again } else { Code::Refused };
-                Outcome { code: code.into(), text: error.to_string() }
-            }
-        }
-    }
-
-    fn take_message(&mut self, chain: &str, message: Message) -> Result<Code, EngineError> {
-        match message {
-            Message::ConnectionOpenTry(try_) => {
-                // A host says it again until it hears that it was heard.
-                let other = try_.counterparty.clone().unwrap_or_default();
-                let tried = key::tried(&try_.client_id, &other.connection_id);
-                if self.ledger.private(&tried).is_some() {
-                    return Ok(Code::Done);
-                }
-                let event = self.deliver(Message::ConnectionOpenTry(try_))?;
-                if let Event::ConnectionBegun { connection } = event {
-                    let name = Bytes::copy_from_slice(connection.as_str().as_bytes());
-                    self.write(tried, Some(name));
-                }
-            }
-            Message::ConnectionOpenAck(ack) => {
-                let id = ConnectionId::known(&ack.connection_id);
-                if self.connection(&id).is_some_and(|end| end.state == ConnectionState::Open) {
-                    return Ok(Code::Done);
-                }
-                self.deliver(Message::ConnectionOpenAck(ack))?;
-            }
-            Message::ConnectionOpenConfirm(confirm) => {
-                let id = ConnectionId::known(&confirm.connection_id);
-                if self.connection(&id).is_some_and(|end| end.state == ConnectionState::Open) {
-                    return Ok(Code::Done);
-                }
-                self.deliver(Message::ConnectionOpenConfirm(confirm))?;
-            }
-            Message::ChannelOpenTry(try_) => {
-                let end = try_.channel.clone().unwrap_or_default();
-                let other = end.counterparty.unwrap_or_default();
-                let hop = end.connection_hops.first().map_or("", String::as_str);
-                let tried = key::tried_channel(hop, &other.port_id, &other.channel_id);
-                if self.ledger.private(&tried).is_some() {
-                    return Ok(Code::Done);
-                }
-                let event = self.deliver(Message::ChannelOpenTry(try_))?;
-                if let Event::ChannelAttempt(attempt) = event {
-                    let name = Bytes::copy_from_slice(attempt.channel.as_str().as_bytes());
-                    self.write(tried, Some(name));
-                    self.ask(attempt);
-                }
-            }
-            Message::ChannelOpenAck(_) | Message::ChannelOpenConfirm(_) => {
-                let begun = matches!(message, Message::ChannelOpenAck(_));
-                match self.deliver(message) {
-                    Ok(Event::ChannelOpen { port, channel }) if self.modules.has(&port) => {
-                        self.module_opened(&port, &channel, begun);
-                    }
-                    Ok(Event::ChannelOpen { port, channel }) => {
-                        self.channel_is_open(&port, &channel);
-                    }
-                    // It is further already, and that is said to the other side.
-                    Err(EngineError::State { .. }) | Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Message::ChannelCloseConfirm(confirm) => {
-                let id = ChannelId::known(&confirm.channel_id);
-                let event = self.with(|engine, stage, at| {
-                    engine.deliver(stage, Message::ChannelCloseConfirm(confirm), at)
-                });
-                match event {
-                    Ok(Event::ChannelClosed { port, channel }) => {
-                        self.settle(&port, &channel);
-                        if self.modules.has(&port) {
-                            self.module_closed(&port, &id);
-                        } else {
-                            self.other_side_closed(&id);
-                        }
-                    }
-                    // Both sides have closed it.
-                    Err(EngineError::State { .. }) | Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Message::RecvPacket(receive) => {
-                let packet = receive.packet.clone();
-                match self.with(|engine, stage, at| {
-                    engine.deliver(stage, Message::RecvPacket(receive), at)
-                }) {
-                    Ok(Event::Received(packet)) if self.modules.has(&packet.destination_port) => {
-                        self.module_received(packet);
-                    }
-                    Ok(Event::Received(packet)) => self.received(packet),
-                    Ok(_) => {}
-                    Err(error @ (EngineError::TimedOut { .. } | EngineError::State { .. })) => {
-                        let Some(packet) = packet else { return Err(error) };
-                        return Ok(self.not_received(chain, packet, &error));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Message::Acknowledgement(_) | Message::Timeout(_) | Message::TimeoutOnClose(_) => {
-                let by_close = matches!(message, Message::TimeoutOnClose(_));
-                let acked = matches!(message, Message::Acknowledgement(_));
-                let event = self.with(|engine, stage, at| engine.deliver(stage, message, at));
-                if let Ok(Event::Acknowledged { packet, .. } | Event::TimedOut { packet, .. }) =
-                    &event
-                {
-                    self.done_with(&packet.source_port, &packet.source_channel);
-                }
-                match event {
-                    Ok(Event::Acknowledged { packet, acknowledgement })
-                        if self.modules.has(&packet.source_port) =>
-                    {
-                        self.module_acked(&packet, acknowledgement);
-                    }
-                    Ok(Event::TimedOut { packet, closed })
-                        if self.modules.has(&packet.source_port) =>
-                    {
-                        self.module_timed_out(&packet, closed, by_close);
-                    }
-                    Ok(Event::Acknowledged { packet, acknowledgement }) => {
-                        self.acknowledged(&packet, acknowledgement);
-                    }
-                    Ok(Event::TimedOut { packet, closed }) => {
-                        self.timed_out(&packet, closed, by_close);
-                    }
-                    // The channel is closed here: nobody waits for it any more.
-                    Err(EngineError::State { .. }) if acked => {}
-                    Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Message::UpdateClient(_) | Message::Settle(_) => {
-                self.deliver(message)?;
-            }
-            // What only this side may begin.
-            Message::CreateClient(_)
-            | Message::ConnectionOpenInit(_)
-            | Message::ChannelOpenInit(_)
-            | Message::ChannelCloseInit(_) => {
-                return Err(EngineError::invalid("message", "it is not one that is relayed"));
-            }
-        }
-        Ok(Code::Done)
-    }
-
-    /// A packet of a channel is done with.
-    fn done_with(&mut self, port: &PortId, id: &ChannelId) {
-        let done = self.done.entry(id.clone()).or_default();
-        *done += 1;
-        if *done >= SETTLED_TOGETHER {
-            self.settle(port, id);
-        }
-    }
-
-    /// Tells the other side which packets are done with: it keeps what it knows of them until then.
-    fn settle(&mut self, port: &PortId, id: &ChannelId) {
-        if self.done.remove(id).is_none() {
-            return;
-        }
-        let moved = self.with(|engine, stage, _| {
-            let moved = engine.move_settled(stage, port, id)?;
-            Ok(moved.then_some(engine.channel(stage, port, id)?.hop.clone()))
-        });
-        let Ok(Some(hop)) = moved else { return };
-        let Some(chain) = self.hops.chain(&hop) else { return };
-        // Chains with validators have no such message.
-        #[cfg(feature = "chain")]
-        if self.ledger.private(&key::theirs(&chain)).is_some() {
-            return;
-        }
-        // Not stored: what is forgotten by a restart is said with what follows.
-        self.peer(&chain).push_new(Kind::settled(port, id));
-    }
-
-    /// Proves to the sender of a packet that it was not received, if that is so.
-    fn not_received(&mut self, chain: &str, packet: raw::Packet, error: &EngineError) -> Code {
-        // It was, and that was said over a way that broke. There is no proof to wait for.
-        if matches!(datagram::unreceived(&self.ledger, &packet), Ok(None)) {
-            return Code::Done;
-        }
-        let kind = match error {
-            EngineError::TimedOut { .. } => Kind::TimedOut(packet),
-            _ => Kind::Closed(packet),
-        };
-        // Not stored: the sender asks again if it does not come.
-        let peer = self.peer(chain);
-        let number = peer.next_number();
-        peer.push(number, kind);
-        // A block of its own: the time of the last one may be before the packet's.
-        self.write(key::out(chain, number), None);
-        Code::Unreceived
-    }
-
     fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
         let Relayed { done, pause } = self.peer(chain).relayed(peer, outcomes);
         if let Some(pause) = pause {
@@ -898,7 +343,7 @@ impl Actor {
 
     /// What was relayed needs not be kept. If that is lost it is relayed again, and does nothing.
     fn relayed_out(&mut self, chain: &str, number: u64) {
-        self.ledger.set_private_later(key::out(chain, number), None);
+        self.ledger.set_private_later(keys::out(chain, number), None);
     }
 
     /// Begins a channel from this side.
@@ -931,12 +376,12 @@ impl Actor {
     pub(super) fn forget_attempt(&mut self, attempt: &ChannelAttempt) {
         let ChannelAttempt { hop, counterparty_port, counterparty_channel, .. } = attempt;
         let (port, channel) = (counterparty_port.as_str(), counterparty_channel.as_str());
-        self.write(key::tried_channel(hop.as_str(), port, channel), None);
+        self.write(keys::tried_channel(hop.as_str(), port, channel), None);
     }
 
     /// The channel of this host that a counterparty began.
     pub(super) fn tried(&self, hop: &str, port: &str, channel: &str) -> Option<ChannelId> {
-        let id = self.ledger.private(&key::tried_channel(hop, port, channel))?;
+        let id = self.ledger.private(&keys::tried_channel(hop, port, channel))?;
         ChannelId::new(std::str::from_utf8(&id).ok()?).ok()
     }
 
@@ -944,16 +389,5 @@ impl Actor {
     pub(super) fn aside(&mut self, hop: &ConnectionId) -> Option<&mut Batch> {
         let chain = self.hops.chain(hop)?;
         self.peer(&chain).aside()
-    }
-}
-
-/// Whether the reason may be that a proof before this one did not count: each signature of a solo
-/// machine has to follow on the last one that was taken.
-fn is_uncounted(error: &EngineError) -> bool {
-    match error {
-        EngineError::Client(ClientError::Proof { client, .. }) => {
-            client.as_str().starts_with(SOLO_MACHINE)
-        }
-        _ => false,
     }
 }
