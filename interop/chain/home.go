@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cosmossdk.io/math"
@@ -42,11 +43,14 @@ const (
 	patience    = 20
 )
 
+// How many states are dropped at once: no fewer can be.
+const pruningInterval = "10"
+
 type settings struct {
 	home, chain, rpc, price string
 	block                   time.Duration
 	index                   bool
-	silent                  uint32
+	silent, keep            uint32
 }
 
 func homeCommand(app App) *cobra.Command {
@@ -67,6 +71,7 @@ func homeCommand(app App) *cobra.Command {
 	cmd.Flags().StringVar(&s.price, "gas-price", "0stake", "the lowest price of gas that is taken")
 	cmd.Flags().DurationVar(&s.block, "block-time", 200*time.Millisecond, "the time between blocks")
 	cmd.Flags().Uint32Var(&s.silent, "silent", 0, "how many more validators there are, none of which runs")
+	cmd.Flags().Uint32Var(&s.keep, "keep", 0, "how many blocks are kept, and the states after them: at least 2, or all if it is 0")
 	cmd.Flags().BoolVar(&s.index, "index", true, "whether transactions can be asked for by their hash")
 	return cmd
 }
@@ -84,6 +89,15 @@ func makeHome(app App, s settings) error {
 	// With neither this nor the REST API, a node does not serve the services of transactions and
 	// of itself, by its RPC either.
 	appConfig.GRPC.Address = "127.0.0.1:0"
+	params := cmttypes.DefaultConsensusParams()
+	if s.keep > 0 {
+		appConfig.Pruning = "custom"
+		appConfig.PruningKeepRecent = strconv.FormatUint(uint64(s.keep), 10)
+		appConfig.PruningInterval = pruningInterval
+		appConfig.MinRetainBlocks = uint64(s.keep)
+		// A node keeps what somebody may still be accused of.
+		params.Evidence.MaxAgeNumBlocks = int64(s.keep)
+	}
 	svrcfg.SetConfigTemplate(svrcfg.DefaultConfigTemplate)
 	svrcfg.WriteConfigFile(filepath.Join(s.home, "config", "app.toml"), appConfig)
 
@@ -104,7 +118,7 @@ func makeHome(app App, s settings) error {
 		return err
 	}
 	doc := genutiltypes.NewAppGenesisWithVersion(s.chain, state)
-	doc.Consensus = &genutiltypes.ConsensusGenesis{Params: cmttypes.DefaultConsensusParams()}
+	doc.Consensus = &genutiltypes.ConsensusGenesis{Params: params}
 	return doc.SaveAs(config.GenesisFile())
 }
 

@@ -43,6 +43,8 @@ pub struct Settings {
     /// How many validators it has besides the one that runs, each with a thousandth of its power.
     /// After some 20 blocks they lose their place for their silence, one with each block.
     pub silent: u32,
+    /// How many blocks its node keeps, with the states after them. All of them if it is 0.
+    pub keep: u32,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             gas_price: "0stake".to_owned(),
             index: true,
             silent: 0,
+            keep: 0,
         }
     }
 }
@@ -100,6 +103,7 @@ impl Chain {
             &format!("--gas-price={price}"),
             &format!("--index={}", settings.index),
             &format!("--silent={}", settings.silent),
+            &format!("--keep={}", settings.keep),
         ]))?;
         let settings = settings.clone();
         let mut chain = Self { settings, simd: simd.clone(), home, rpc, process: None };

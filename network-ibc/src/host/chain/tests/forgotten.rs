@@ -88,6 +88,48 @@ async fn state(host: &Host, chain: &str) -> ChainState {
     host.0.ask(|reply| Command::Chain { chain, reply }).await.unwrap()
 }
 
+/// Opens a channel of each order: its ends here and there.
+async fn channels(host: &Host, hop: &Hop) -> Vec<(ChannelId, ChannelId)> {
+    let mut channels = Vec::new();
+    for order in ["ordered", "unordered"] {
+        let remote = format!("/ibc-hop/{}/ibc-port/mock/{order}/any", hop.connection);
+        let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap();
+        channels.push((channel.channel, channel.counterparty.unwrap()));
+    }
+    channels
+}
+
+/// Relays to the chain and not back, until as many packets as were sent have come there over each
+/// channel.
+async fn only_outward(
+    host: &Host,
+    hop: &Hop,
+    there: &There,
+    channels: &[(ChannelId, ChannelId)],
+    packets: u64,
+) {
+    let known = {
+        let chain = hop.chain.clone();
+        host.0.ask(|reply| Command::Knows { chain, reply }).await.unwrap().unwrap()
+    };
+    let chain = Chain::connect(there.config(), host.0.kind).await.unwrap();
+    let theirs = state(host, &hop.chain).await.theirs.unwrap();
+    let relayer = Relayer::new(host.0.0.clone(), chain, theirs, known.client, None);
+    let mock = PortId::known("mock");
+    let (late, _late) = mpsc::unbounded_channel();
+    tokio::select! {
+        () = relayer.outward(late) => {}
+        () = until("all have come there", async || {
+            for (_, there_too) in channels {
+                if there.rpc.next_send(&mock, there_too).await.unwrap() <= packets {
+                    return false;
+                }
+            }
+            true
+        }) => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Go and builds an ibc-go chain"]
 async fn what_a_chain_has_begun_is_found_where_its_blocks_are_forgotten() {
@@ -165,39 +207,15 @@ async fn what_no_node_can_tell_is_asked_for_until_one_can() {
     let node = Forgetful::before(&there).await;
     let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
     let hop = host.connect_chain(node.config()).await.unwrap();
-    let mut channels = Vec::new();
-    for order in ["ordered", "unordered"] {
-        let remote = format!("/ibc-hop/{}/ibc-port/mock/{order}/any", hop.connection);
-        let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap();
-        channels.push((channel.channel, channel.counterparty.unwrap()));
-    }
-    host.0.ways().clear();
-    // Only one way.
-    let known = {
-        let chain = hop.chain.clone();
-        host.0.ask(|reply| Command::Knows { chain, reply }).await.unwrap().unwrap()
-    };
-    let chain = Chain::connect(there.config(), host.0.kind).await.unwrap();
-    let theirs = state(&host, &hop.chain).await.theirs.unwrap();
-    let relayer = Relayer::new(host.0.0.clone(), chain, theirs, known.client, None);
+    let channels = channels(&host, &hop).await;
     let send_all = async |from: u32, to: u32| {
         for (number, (channel, _)) in (0..).zip(&channels) {
             send(&host, channel, 1_000 * number + from, 1_000 * number + to).await;
         }
     };
+    host.0.ways().clear();
     send_all(0, 20).await;
-    let mock = PortId::known("mock");
-    let (late, _late) = mpsc::unbounded_channel();
-    tokio::select! {
-        () = relayer.outward(late) => {}
-        () = until("all have come there", async || {
-            let mut come = 0;
-            for (_, there_too) in &channels {
-                come += there.rpc.next_send(&mock, there_too).await.unwrap() - 1;
-            }
-            come == 40
-        }) => {}
-    }
+    only_outward(&host, &hop, &there, &channels, 20).await;
     node.forget(&there, false).await;
 
     assert_eq!(within(host.connect_chain(node.config())).await.unwrap(), hop);
@@ -226,4 +244,41 @@ async fn what_no_node_can_tell_is_asked_for_until_one_can() {
     send_all(30, 40).await;
     until("all are acknowledged", async || count(&host, "acked/").await == 80).await;
     until("all have come back", async || count(&host, "back/").await == 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_node_that_prunes_is_caught_up_with() {
+    for solo in [false, true] {
+        let there = There::with(|chain| chain.keep = 30);
+        let mut builder = Host::builder("host").module("numbers", Numbers).unwrap();
+        if solo {
+            builder = builder.solo_machine(crate::SoloKey::ed25519(&[7; 32]).unwrap());
+        }
+        let host = builder.in_memory().unwrap();
+        let hop = host.connect_chain(there.config()).await.unwrap();
+        let channels = channels(&host, &hop).await;
+        host.0.ways().clear();
+        for (number, (channel, _)) in (0..).zip(&channels) {
+            send(&host, channel, 100 * number, 100 * number + 20).await;
+        }
+        only_outward(&host, &hop, &there, &channels, 20).await;
+
+        let last = there.rpc.status().await.unwrap().height;
+        until("the node has pruned the block, and the state after it", async || {
+            let block = there.rpc.signed(last).await;
+            let state = there.rpc.prove("clients/any", Some(last)).await;
+            block.is_err_and(|error| error.is_forgotten()) && state.is_err()
+        })
+        .await;
+
+        assert_eq!(within(host.connect_chain(there.config())).await.unwrap(), hop);
+        until("all are acknowledged", async || count(&host, "acked/").await == 40).await;
+        until("all have come back", async || count(&host, "back/").await == 40).await;
+        for (number, (channel, _)) in (0..).zip(&channels) {
+            send(&host, channel, 100 * number + 20, 100 * number + 40).await;
+        }
+        until("all are acknowledged", async || count(&host, "acked/").await == 80).await;
+        until("all have come back", async || count(&host, "back/").await == 80).await;
+    }
 }
