@@ -7,10 +7,7 @@ use ibc_proto::{
             QueryChannelRequest, QueryChannelResponse, QueryNextSequenceSendRequest,
             QueryNextSequenceSendResponse,
         },
-        client::v1::{
-            QueryClientStateRequest, QueryClientStateResponse, QueryConsensusStateRequest,
-            QueryConsensusStateResponse,
-        },
+        client::v1::{QueryConsensusStateRequest, QueryConsensusStateResponse},
     },
 };
 
@@ -24,14 +21,6 @@ use crate::{
 };
 
 impl Rpc {
-    /// The state of a client on the chain.
-    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
-        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
-        let request = QueryClientStateRequest { client_id: client.to_string() };
-        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
-        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
-    }
-
     /// What a client on the chain knows of a height; of its newest, if none is named.
     pub(crate) async fn consensus_state(
         &self,
