@@ -162,6 +162,7 @@ pub(crate) struct Chain {
     /// The address that signs, which messages have to name.
     pub(crate) signer: String,
     pub(crate) unbonding: Duration,
+    pub(crate) sweep: Duration,
 }
 
 impl Chain {
@@ -190,6 +191,7 @@ impl Chain {
             height: status.height,
             signer,
             unbonding,
+            sweep: config.rpc.sweep,
             id,
         })
     }

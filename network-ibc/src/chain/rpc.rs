@@ -33,11 +33,18 @@ pub struct RpcSettings {
     /// How many bytes an answer may have. What happened in one block is one answer. Default: 64
     /// MiB.
     pub max_answer: usize,
+    /// How often it is looked, over all channels, for packets and acknowledgements that the node has
+    /// not told of. What has waited twice is told. Default: 10 minutes.
+    pub sweep: Duration,
 }
 
 impl Default for RpcSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), max_answer: 64 << 20 }
+        Self {
+            timeout: Duration::from_secs(10),
+            max_answer: 64 << 20,
+            sweep: Duration::from_secs(600),
+        }
     }
 }
 

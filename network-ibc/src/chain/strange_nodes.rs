@@ -109,7 +109,8 @@ impl Strange {
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let settings = RpcSettings { timeout: TIMEOUT, max_answer: MAX_ANSWER };
+        let settings =
+            RpcSettings { timeout: TIMEOUT, max_answer: MAX_ANSWER, ..RpcSettings::default() };
         let rpc = Rpc::new(&url, &settings).unwrap();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -22,7 +22,9 @@ use tokio::{
     time,
 };
 
-use super::{FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received};
+use super::{
+    FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received, sweep::Sweep,
+};
 use crate::{
     chain::{Heard, IbcEvent, RpcError, Step},
     engine::{Channel, ChannelState, Connection, ConnectionState, Message, Packet},
@@ -129,6 +131,7 @@ impl Relayer {
         let mut events = self.chain.events(seen.saturating_add(1));
         let mut unreceived: Vec<Late> = Vec::new();
         let mut forgotten = Forgotten::new(self, state.forgotten);
+        let mut sweep = Sweep::new(self);
         let period = self.chain.trust().trusting_period / REFRESHES;
         // Nothing is shown in no time, and no chain is trusted for as little.
         let mut refresh = time::interval(period.clamp(Duration::from_secs(1), REFRESH));
@@ -178,6 +181,13 @@ impl Relayer {
                     if forgotten.is_unsaid() {
                         self.saw(seen, &mut forgotten).await;
                     }
+                }
+                missed = sweep.found() => {
+                    let number = missed.news.len();
+                    tracing::warn!(chain = self.chain.id, number, "something was not heard of");
+                    self.tell_now(&missed.news).await;
+                    received.push_all(&missed.news);
+                    forgotten.add(&missed);
                 }
                 _ = refresh.tick() => {
                     if let Ok(status) = self.chain.rpc.status().await {

@@ -14,6 +14,7 @@ mod late;
 mod missed;
 mod outward;
 mod settle;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
