@@ -174,7 +174,7 @@ async fn a_chain_that_is_paused_or_restarted_is_caught_up_with() {
     send(&host, &channel, 0, 50).await;
     there.simd.pause().unwrap();
     send(&host, &channel, 50, 100).await;
-    time::sleep(Duration::from_secs(12)).await;
+    time::sleep(Duration::from_secs(60)).await;
     there.simd.resume().unwrap();
     until("all are acknowledged", async || count(&host, "acked/").await == 100).await;
     until("all have come back", async || count(&host, "back/").await == 100).await;
