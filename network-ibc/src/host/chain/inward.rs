@@ -153,7 +153,7 @@ impl Relayer {
                     };
                     let something = !news.is_empty();
                     if something {
-                        self.tell(&news, height).await;
+                        self.tell(&news, Some(height)).await;
                     }
                     received.push_all(&news);
                     // Further back: what was seen there was none.
@@ -175,7 +175,7 @@ impl Relayer {
                 Some(packet) = late.recv() => unreceived.push(packet),
                 missed = forgotten.found() => {
                     ends.add(&missed.news);
-                    self.tell_now(&missed.news).await;
+                    self.tell(&missed.news, None).await;
                     received.push_all(&missed.news);
                     forgotten.told(missed);
                     if forgotten.is_unsaid() {
@@ -185,7 +185,7 @@ impl Relayer {
                 missed = sweep.found() => {
                     let number = missed.news.len();
                     tracing::warn!(chain = self.chain.id, number, "something was not heard of");
-                    self.tell_now(&missed.news).await;
+                    self.tell(&missed.news, None).await;
                     received.push_all(&missed.news);
                     forgotten.add(&missed);
                 }
@@ -215,38 +215,31 @@ impl Relayer {
         Some(height.max(known.height.saturating_sub(1)))
     }
 
-    /// Tells the host what happened in a block, however long that takes.
-    pub(super) async fn tell(&self, news: &[News], height: u64) {
+    /// Tells the host what happened in a block, however long that takes; without one, what is there
+    /// on the chain.
+    pub(super) async fn tell(&self, news: &[News], height: Option<u64>) {
         let (mut wait, mut after) = (FIRST, height);
-        loop {
-            let Some(height) = self.provable(after).await else { return };
-            match self.messages(news, height).await {
-                Ok(messages) if messages.is_empty() => return,
-                Ok(messages) if self.deliver(&messages, height + 1).await => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(chain = self.chain.id, %error, "a proof is not to be had yet");
-                }
-            }
-            time::sleep(wait).await;
-            wait = LONGEST.min(wait * 2);
-            // The node may have forgotten the state of that block.
-            if let Ok(status) = self.chain.rpc.status().await {
-                after = after.max(status.height.saturating_sub(1));
-            }
-        }
-    }
-
-    /// Tells the host of what is there on the chain.
-    async fn tell_now(&self, news: &[News]) {
-        let mut wait = FIRST;
         while !news.is_empty() {
-            // No earlier than what it was found by.
-            if let Ok(status) = self.chain.rpc.status().await {
-                return self.tell(news, status.height).await;
+            if let Some(after) = after {
+                let Some(height) = self.provable(after).await else { return };
+                match self.messages(news, height).await {
+                    Ok(messages) if messages.is_empty() => return,
+                    Ok(messages) if self.deliver(&messages, height + 1).await => return,
+                    Ok(_) => {}
+                    Err(error) => {
+                        let chain = &self.chain.id;
+                        tracing::debug!(chain, %error, "a proof is not to be had yet");
+                    }
+                }
+                time::sleep(wait).await;
+                wait = LONGEST.min(wait * 2);
             }
-            time::sleep(wait).await;
-            wait = LONGEST.min(wait * 2);
+            // The node may have forgotten the state of that block. What it says now is all that
+            // counts: it may have spoken of a block that there is not.
+            match self.chain.rpc.status().await {
+                Ok(status) => after = Some(status.height.max(height.unwrap_or(0))),
+                Err(_) => time::sleep(wait).await,
+            }
         }
     }
 
@@ -325,7 +318,8 @@ impl Relayer {
     }
 
     /// Gives messages to the host, behind the header of the block that their proofs are checked
-    /// with. Gives whether that could be: it cannot if the node has forgotten that block meanwhile.
+    /// with. Gives whether that could be: it cannot if the node has forgotten that block meanwhile, or
+    /// has only said that there is one.
     ///
     /// A client takes no header if less than a third of those who have signed it are validators of
     /// the block that it knows. It is moved there by halves then.
@@ -423,7 +417,7 @@ impl Relayer {
     }
 
     /// The header of a block, which may be the next one that the chain makes. `None` if the node
-    /// has forgotten it.
+    /// has forgotten it, or never had it.
     async fn header(&self, height: u64, trusted: Height) -> Option<Header> {
         let mut wait = POLL;
         let mut told = false;
@@ -447,6 +441,18 @@ impl Relayer {
                     time::sleep(wait).await;
                     // A block may take its time, and a node that is away as well.
                     wait = Duration::from_secs(1).min(wait + POLL / 2);
+                    if wait == Duration::from_secs(1)
+                        && let Ok(status) = self.chain.rpc.status().await
+                        && status.height.saturating_add(1) < height
+                    {
+                        tracing::warn!(
+                            chain = self.chain.id,
+                            height,
+                            latest = status.height,
+                            "the node has spoken of a block that it does not have"
+                        );
+                        return None;
+                    }
                     if wait == Duration::from_secs(1) && !std::mem::replace(&mut told, true) {
                         let (chain, trusted) = (&self.chain.id, trusted.number);
                         tracing::warn!(

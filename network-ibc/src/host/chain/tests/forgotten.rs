@@ -313,3 +313,34 @@ async fn what_a_node_keeps_to_itself_is_found() {
     until("all have come back", async || count(&host, "back/").await == 40).await;
     assert!(!state(&host, &hop.chain).await.forgotten, "nothing was");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_node_that_has_spoken_of_blocks_to_come_is_still_listened_to() {
+    let there = There::start();
+    let boasts = Arc::new(AtomicBool::new(false));
+    let it_boasts = boasts.clone();
+    let judge = move |method: &str, _: &serde_json::Value| {
+        if method != "status" || !it_boasts.load(SeqCst) {
+            return Verdict::Pass;
+        }
+        Verdict::Change(Box::new(|status| {
+            status["sync_info"]["latest_block_height"] = "1000000000".into();
+        }))
+    };
+    let node = Middle::before(&there.rpc, judge).await;
+    let config = || ChainConfig::new(&node.url, key(0));
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = within(host.connect_chain(config())).await.unwrap();
+    let channels = channels(&host, &hop).await;
+    host.0.ways().clear();
+    boasts.store(true, SeqCst);
+    assert_eq!(within(host.connect_chain(config())).await.unwrap(), hop);
+    for (number, (channel, _)) in (0..).zip(&channels) {
+        send(&host, channel, 100 * number, 100 * number + 20).await;
+    }
+    time::sleep(Duration::from_secs(2)).await;
+    boasts.store(false, SeqCst);
+    until("all are acknowledged", async || count(&host, "acked/").await == 40).await;
+    until("all have come back", async || count(&host, "back/").await == 40).await;
+}
