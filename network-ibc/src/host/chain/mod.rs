@@ -9,6 +9,7 @@
 //! To the host's task a chain looks like another host: it takes batches and says what became of
 //! them, and has batches of its own.
 
+mod deliver;
 mod inward;
 mod late;
 mod missed;
