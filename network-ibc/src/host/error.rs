@@ -130,6 +130,16 @@ pub enum HopError {
         /// What it is, in the words of ibc-go: `Frozen`, `Expired` or `Unauthorized`.
         status: String,
     },
+    /// Another host has the chain's id.
+    #[cfg(feature = "chain")]
+    #[error(
+        "a host that calls itself {chain} is known here, and was before the chain: connect chains \
+         before others are let in, and begin again with an empty folder"
+    )]
+    NameTaken {
+        /// The chain's id.
+        chain: String,
+    },
     /// The chain is not the one that the host knows.
     #[cfg(feature = "chain")]
     #[error(

@@ -171,7 +171,7 @@ impl Shared {
         }
         let (asked, no_key) = (chain.clone(), no_key());
         if !self.ask(|reply| Command::IsKey { chain: asked, key: no_key, reply }).await? {
-            return Err(HopError::peer("a host with the id of this chain is known here"));
+            return Err(HopError::NameTaken { chain });
         }
         let asked = chain.clone();
         let known = self.ask(|reply| Command::Knows { chain: asked, reply }).await?;

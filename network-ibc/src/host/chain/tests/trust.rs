@@ -140,3 +140,25 @@ async fn a_chain_that_was_begun_anew_is_another_one() {
         is_another().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_chain_whose_name_a_host_has_is_refused() {
+    let there = There::start();
+    let way = Network::builder().protocol(network_loopback::Loopback::new()).build().unwrap();
+    let host = Host::in_memory("host").unwrap();
+    host.serve(&way.bind("/local/host").await.unwrap()).await.unwrap();
+    let thief = Host::in_memory(there.simd.id()).unwrap();
+    let from = way.bind("/local/").await.unwrap();
+    thief.connect_hop(&from, "/local/host").await.unwrap();
+    let error = host.connect_chain(there.config()).await.unwrap_err();
+    assert!(matches!(&error, HopError::NameTaken { chain } if chain == there.simd.id()), "{error}");
+
+    // The chain was first.
+    let host = Host::in_memory("other").unwrap();
+    host.serve(&way.bind("/local/other").await.unwrap()).await.unwrap();
+    host.connect_chain(there.config()).await.unwrap();
+    let error = thief.connect_hop(&from, "/local/other").await.unwrap_err();
+    let said = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+    assert!(said.contains("another host of this chain id is known here"), "{error}: {said}");
+}
