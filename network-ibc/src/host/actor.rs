@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     Hop, Hops,
     channel::Live,
-    datagram::Kind,
+    datagram::{self, Kind},
     error::HostError,
     face::Face,
     inbox::{Command, Inbox, Opening},
@@ -332,8 +332,11 @@ impl Actor {
                         self.was_received(packet);
                     }
                 }
-                // The proof removes it.
-                Code::Unreceived => self.peer(chain).await_proof(number, kind),
+                // The proof removes it, or was faster than this.
+                Code::Unreceived if datagram::is_sent(&self.ledger, &kind) => {
+                    self.peer(chain).await_proof(number, kind);
+                }
+                Code::Unreceived => self.relayed_out(chain, number),
                 Code::Refused | Code::Again => {
                     self.relayed_out(chain, number);
                     self.refused(chain, &kind, &text);

@@ -133,8 +133,7 @@ impl Kind {
                 channel_message(&port, &id, channel, &hop, prove(&key)?, at)
             }
             Self::Packet(packet) => {
-                let (port, id) = source(packet);
-                let key = path::commitment(&port, &id, packet.sequence);
+                let key = commitment(packet);
                 if ledger.get(&key).is_none() {
                     return Ok(None);
                 }
@@ -227,8 +226,14 @@ fn relayed<M: Name>(
     Any { type_url: M::type_url(), value }
 }
 
-fn source(packet: &channel::Packet) -> (PortId, ChannelId) {
-    (PortId::known(&packet.source_port), ChannelId::known(&packet.source_channel))
+/// Whether it is a packet that nobody has acknowledged, and of which nothing was proved.
+pub(super) fn is_sent(ledger: &Ledger, kind: &Kind) -> bool {
+    matches!(kind, Kind::Packet(packet) if ledger.get(&commitment(packet)).is_some())
+}
+
+fn commitment(packet: &channel::Packet) -> String {
+    let port = PortId::known(&packet.source_port);
+    path::commitment(&port, &ChannelId::known(&packet.source_channel), packet.sequence)
 }
 
 fn destination(packet: &channel::Packet) -> (PortId, ChannelId) {

@@ -1,6 +1,10 @@
 //! Another host, and what is to be relayed to it.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    time::Duration,
+};
 
 use network_core::{CloseReason, Refusal, Rejection};
 use tokio::sync::mpsc;
@@ -75,8 +79,9 @@ pub(super) struct Peer {
     chain: String,
     face: Face,
     queue: VecDeque<Numbered>,
-    /// What the other side has not received, as long as that is not proved.
-    unproved: Vec<Numbered>,
+    /// Packets that the other side has not received, as long as that is not proved: by the channel
+    /// that they were sent over, and their sequence.
+    unproved: BTreeMap<(String, u64), Numbered>,
     next: u64,
     /// How to reach it, while it can be: over the last one. The others stand by.
     links: Vec<Link>,
@@ -112,7 +117,7 @@ impl Peer {
             chain,
             face,
             queue: VecDeque::new(),
-            unproved: Vec::new(),
+            unproved: BTreeMap::new(),
             next: 0,
             links: Vec::new(),
             aside: Batch::default(),
@@ -147,7 +152,7 @@ impl Peer {
         known: Option<Known>,
     ) {
         self.take_back();
-        self.queue.extend(self.unproved.drain(..));
+        self.queue.extend(mem::take(&mut self.unproved).into_values());
         let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
         let under_way = VecDeque::new();
         self.links.push(Link { id, batches, theirs, under_way, disbelieved: 0, paused: false });
@@ -163,7 +168,19 @@ impl Peer {
     /// The other side has not received a packet, and proves it; if that does not come as long as
     /// it can be reached, it is asked again when it next can be.
     pub(super) fn await_proof(&mut self, number: u64, kind: Kind) {
-        self.unproved.push((number, kind));
+        if let Kind::Packet(packet) = &kind {
+            let key = (packet.source_channel.clone(), packet.sequence);
+            self.unproved.insert(key, (number, kind));
+        }
+    }
+
+    /// A packet is done with. Gives the number under which it is kept, if it was not received.
+    pub(super) fn done_with(&mut self, channel: &ChannelId, sequence: u64) -> Option<u64> {
+        if self.unproved.is_empty() {
+            return None;
+        }
+        let (number, _) = self.unproved.remove(&(channel.to_string(), sequence))?;
+        Some(number)
     }
 
     /// What was under way is said again: nobody knows whether it was heard.

@@ -1,6 +1,8 @@
 mod altered;
 mod between;
 mod disbelief;
+#[cfg(feature = "durable")]
+mod late;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

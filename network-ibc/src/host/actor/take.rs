@@ -144,6 +144,11 @@ impl Actor {
                     &event
                 {
                     self.done_with(&packet.source_port, &packet.source_channel);
+                    let was_unreceived =
+                        self.peer(chain).done_with(&packet.source_channel, packet.sequence);
+                    if let Some(number) = was_unreceived {
+                        self.relayed_out(chain, number);
+                    }
                 }
                 match event {
                     Ok(Event::Acknowledged { packet, acknowledgement })
