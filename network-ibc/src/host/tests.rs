@@ -445,8 +445,7 @@ async fn what_is_done_with_is_forgotten() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop((pair, server));
 
-        drop(reopened(folder.path(), "beta").await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        reopened(folder.path(), "beta").await.end().await;
         let key = Arc::new(LedgerKey::from_seed(&[9; 32]).unwrap());
         let ledger = Ledger::open(folder.path(), key, "beta", 1).unwrap();
         let echo = PortId::known("echo");
