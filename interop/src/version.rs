@@ -10,9 +10,9 @@ const WANTED: &str = "NETWORK_TEST_IBC_GO";
 /// A version of ibc-go that there is a chain with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IbcGo {
-    /// The oldest that takes hosts: the last one with CometBFT 0.37.
+    /// The oldest that takes hosts, with CometBFT 0.37.
     V7,
-    /// The last one with capabilities, which most chains have.
+    /// That of most chains.
     V8,
     /// That of most tests.
     #[default]
