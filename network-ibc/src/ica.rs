@@ -86,12 +86,46 @@ pub enum Outcome {
     Unknown(Bytes),
 }
 
-/// What a channel is opened with, and what the chain answers.
+/// What the chain answers to what a channel is opened with. JSON of protobuf has names in either
+/// style; ibc-go writes the second.
 #[derive(Deserialize)]
 struct Metadata {
     version: String,
-    #[serde(default)]
+    #[serde(rename = "controllerConnectionId", alias = "controller_connection_id")]
+    controller: String,
+    #[serde(rename = "hostConnectionId", alias = "host_connection_id")]
+    host: String,
     address: String,
+    encoding: String,
+    #[serde(rename = "txType", alias = "tx_type")]
+    tx_type: String,
+}
+
+/// The longest address of an account (ibc-go, `27-interchain-accounts/types/account.go`).
+const MAX_ADDRESS: usize = 128;
+
+/// The address in what the chain answers, if it is of an account over that hop which reads what is
+/// written here (ibc-go, `27-interchain-accounts/types/metadata.go`, `ValidateControllerMetadata`).
+fn address(
+    answered: &str,
+    hop: &ConnectionId,
+    other: Option<&ConnectionId>,
+) -> Result<String, Refusal> {
+    let metadata: Metadata = serde_json::from_str(answered)?;
+    let wanted = IcaChannel::default();
+    let at_hop = metadata.controller == hop.as_str()
+        && other.is_some_and(|other| metadata.host == other.as_str());
+    let is_address = (1..=MAX_ADDRESS).contains(&metadata.address.len())
+        && metadata.address.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if metadata.version != wanted.version
+        || metadata.encoding != wanted.encoding
+        || metadata.tx_type != wanted.tx_type
+        || !at_hop
+        || !is_address
+    {
+        return Err(Refusal::new(format!("the chain names no account of ics27-1: {answered}")));
+    }
+    Ok(metadata.address)
 }
 
 /// `InterchainAccountPacketData`, its fields sorted as ibc-go writes them.
@@ -132,11 +166,9 @@ impl Module for Controller {
         context: &mut Context<'_>,
         channel: &ModuleChannel,
     ) -> Result<(), Refusal> {
-        let metadata: Metadata = serde_json::from_str(&channel.version)?;
-        if metadata.version != "ics27-1" || metadata.address.is_empty() {
-            return Err(Refusal::new("the chain names no account of ics27-1"));
-        }
-        context.set(address_key(&channel.hop), metadata.address);
+        let other = context.counterparty_of(&channel.hop);
+        let address = address(&channel.version, &channel.hop, other.as_ref())?;
+        context.set(address_key(&channel.hop), address);
         context.set(channel_key(&channel.hop), channel.channel.to_string());
         Ok(())
     }
@@ -232,11 +264,11 @@ impl Account {
             let other = context.counterparty_of(&of);
             Ok::<_, HostError>((open, text(address_key(&of)), other))
         });
-        let (open, address, other) = state.await?;
+        let (open, known, other) = state.await?;
         let account =
             |address| Self { host: host.clone(), port: port.clone(), hop: there, address };
-        if let (true, Some(address)) = (open, address) {
-            return Ok(account(address));
+        if let (true, Some(known)) = (open, known) {
+            return Ok(account(known));
         }
         let other = other.ok_or_else(|| HostError::NoHop { hop: hop.clone() })?;
         let channel = IcaChannel::default().with_order(order);
@@ -244,9 +276,8 @@ impl Account {
         let remote = channel.address(&other, hop).to_endpoint();
         let remote = remote.map_err(|error| HostError::Refused(Refusal::new(error.to_string())))?;
         let opened = host.open_channel(&port, remote.as_str()).await?;
-        let metadata: Metadata = serde_json::from_str(&opened.version)
-            .map_err(|error| HostError::Refused(Refusal::new(error.to_string())))?;
-        Ok(account(metadata.address))
+        let named = address(&opened.version, hop, Some(&other)).map_err(HostError::Refused)?;
+        Ok(account(named))
     }
 
     /// Its address on the other chain.
@@ -298,6 +329,45 @@ mod tests {
             std::str::from_utf8(&written).unwrap(),
             r#"{"data":"CgoKBC9hLkISAgEC","memo":"hi","type":"TYPE_EXECUTE_TX"}"#
         );
+    }
+
+    #[test]
+    fn an_account_has_to_be_the_one_that_was_asked_for() {
+        let (hop, other) =
+            (ConnectionId::known("connection-0"), ConnectionId::known("connection-7"));
+        let fields = [
+            ("version", "ics27-1"),
+            ("controllerConnectionId", "connection-0"),
+            ("host_connection_id", "connection-7"),
+            ("address", "cosmos1abc"),
+            ("encoding", "proto3"),
+            ("txType", "sdk_multi_msg"),
+        ];
+        let answer = |changed: Option<(&str, &str)>| {
+            let value = |name: &str, usual: &str| match changed {
+                Some((of, value)) if of == name => value.to_owned(),
+                _ => usual.to_owned(),
+            };
+            let fields = fields.map(|(name, usual)| (name, value(name, usual)));
+            let text = serde_json::to_string(&std::collections::BTreeMap::from(fields)).unwrap();
+            address(&text, &hop, Some(&other))
+        };
+        assert_eq!(answer(None).unwrap(), "cosmos1abc");
+        let long = "a".repeat(129);
+        for (name, value) in [
+            ("version", "ics27-2"),
+            ("controllerConnectionId", "connection-7"),
+            ("host_connection_id", "connection-0"),
+            ("address", ""),
+            ("address", "cosmos1/abc"),
+            ("address", &long),
+            ("encoding", "proto3json"),
+            ("txType", "one"),
+        ] {
+            let error = answer(Some((name, value))).unwrap_err();
+            assert!(error.text().contains("no account of ics27-1"), "{name}: {}", error.text());
+        }
+        assert!(address("{}", &hop, Some(&other)).is_err());
     }
 
     #[test]

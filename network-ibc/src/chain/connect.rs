@@ -28,6 +28,8 @@ pub struct ChainConfig {
     pub rpc: RpcSettings,
     /// How transactions are made.
     pub tx: TxSettings,
+    /// Whether the host's client of the chain is [recovered](Self::recover_client).
+    pub recover: bool,
 }
 
 impl ChainConfig {
@@ -35,13 +37,26 @@ impl ChainConfig {
     #[must_use]
     pub fn new(url: &str, key: ChainKey) -> Self {
         let (rpc, tx) = (RpcSettings::default(), TxSettings::default());
-        Self { url: url.to_owned(), id: None, key, rpc, tx }
+        Self { url: url.to_owned(), id: None, key, rpc, tx, recover: false }
     }
 
     /// Refuses another chain than that with this id.
     #[must_use]
     pub fn with_id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
+        self
+    }
+
+    /// Has the host trust the chain anew, as its node shows it now, if the client that the host has of
+    /// it expired while the host was away, or is frozen (ICS-002: what the governance of a chain does
+    /// with `MsgRecoverClient`). Hops and channels over the client go on. One that is of use is left
+    /// as it is.
+    ///
+    /// The node is believed without a proof, as it is at the first connection: ask one that you
+    /// trust, and of a frozen client find out first why it is.
+    #[must_use]
+    pub fn recover_client(mut self) -> Self {
+        self.recover = true;
         self
     }
 
@@ -62,9 +77,10 @@ impl ChainConfig {
 
 impl fmt::Debug for ChainConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, key, rpc, tx, .. } = self;
+        let Self { id, key, rpc, tx, recover, .. } = self;
         let mut debug = f.debug_struct("ChainConfig");
         debug.field("id", id).field("key", key).field("rpc", rpc).field("tx", tx);
+        debug.field("recover", recover);
         debug.finish_non_exhaustive()
     }
 }
@@ -146,6 +162,7 @@ pub(crate) struct Chain {
     /// The address that signs, which messages have to name.
     pub(crate) signer: String,
     pub(crate) unbonding: Duration,
+    pub(crate) sweep: Duration,
 }
 
 impl Chain {
@@ -174,6 +191,7 @@ impl Chain {
             height: status.height,
             signer,
             unbonding,
+            sweep: config.rpc.sweep,
             id,
         })
     }

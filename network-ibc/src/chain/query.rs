@@ -17,6 +17,7 @@ use ibc_proto::{
         staking::v1beta1::{QueryParamsRequest, QueryParamsResponse},
         tx::v1beta1::SimulateRequest,
     },
+    google::protobuf::Any,
     ibc::applications::interchain_accounts::host::v1 as ica_host,
     ibc::core::{
         channel::v1::{
@@ -24,7 +25,10 @@ use ibc_proto::{
             QueryPacketAcknowledgementsRequest, QueryPacketAcknowledgementsResponse,
             QueryPacketCommitmentsRequest, QueryPacketCommitmentsResponse,
         },
-        client::v1::{QueryClientParamsRequest, QueryClientParamsResponse},
+        client::v1::{
+            QueryClientParamsRequest, QueryClientParamsResponse, QueryClientStateRequest,
+            QueryClientStateResponse, QueryClientStatusRequest, QueryClientStatusResponse,
+        },
         connection::v1::{
             QueryClientConnectionsRequest, QueryClientConnectionsResponse, QueryConnectionRequest,
             QueryConnectionResponse,
@@ -33,7 +37,7 @@ use ibc_proto::{
 };
 use prost::Message;
 
-use super::{RpcError, rpc::Rpc};
+use super::{RpcError, error::excerpt, rpc::Rpc};
 use crate::{
     engine::{Channel, Connection},
     identifier::{ChannelId, ClientId, ConnectionId, PortId},
@@ -189,6 +193,23 @@ impl Rpc {
         let raw = found(asked)?.and_then(|(answer, _)| answer.connection);
         let read = raw.map(|raw| Connection::decode(&raw.encode_to_vec())).transpose();
         read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
+    }
+
+    /// The state of a client on the chain.
+    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
+        let request = QueryClientStateRequest { client_id: client.to_string() };
+        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
+        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
+    }
+
+    /// Whether a client on the chain can be used, in the words of ibc-go
+    /// (`modules/core/exported/client.go`): `Active`, or why not.
+    pub(crate) async fn client_status(&self, client: &ClientId) -> Result<String, RpcError> {
+        const PATH: &str = "/ibc.core.client.v1.Query/ClientStatus";
+        let request = QueryClientStatusRequest { client_id: client.to_string() };
+        let (answer, _) = self.ask::<QueryClientStatusResponse>(PATH, &request, None).await?;
+        Ok(excerpt(&answer.status))
     }
 
     /// The connections over a client on the chain, whoever began them.

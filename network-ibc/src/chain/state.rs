@@ -4,10 +4,7 @@ use ibc_proto::{
     google::protobuf::Any,
     ibc::core::{
         channel::v1::{QueryChannelRequest, QueryChannelResponse},
-        client::v1::{
-            QueryClientStateRequest, QueryClientStateResponse, QueryConsensusStateRequest,
-            QueryConsensusStateResponse,
-        },
+        client::v1::{QueryConsensusStateRequest, QueryConsensusStateResponse},
     },
 };
 
@@ -22,14 +19,6 @@ use crate::{
 };
 
 impl Rpc {
-    /// The state of a client on the chain.
-    pub(crate) async fn client_state(&self, client: &ClientId) -> Result<Option<Any>, RpcError> {
-        const PATH: &str = "/ibc.core.client.v1.Query/ClientState";
-        let request = QueryClientStateRequest { client_id: client.to_string() };
-        let asked = self.ask::<QueryClientStateResponse>(PATH, &request, None).await;
-        Ok(found(asked)?.and_then(|(answer, _)| answer.client_state))
-    }
-
     /// What a client on the chain knows of a height; of its newest, if none is named.
     pub(crate) async fn consensus_state(
         &self,

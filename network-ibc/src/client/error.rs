@@ -50,8 +50,8 @@ pub enum ClientError {
     /// No header came within the client's trusting period.
     #[error(
         "client {client} expired at {}, when its newest header became older than its trusting \
-         period, and takes no more headers: create a client anew, open connections over it, and \
-         update it more often than its trusting period",
+         period, and takes no more headers: recover it, where it is of a chain \
+         (`ChainConfig::recover_client`), and update it more often than its trusting period",
         rfc3339(*.since)
     )]
     Expired {
@@ -63,7 +63,8 @@ pub enum ClientError {
     /// The other chain was seen to say two things at once.
     #[error(
         "client {client} is frozen, as its chain was seen to sign two things that exclude each \
-         other: find out which is true, then create a client anew and open connections over it"
+         other: find out which is true, then recover it, where it is of a chain \
+         (`ChainConfig::recover_client`)"
     )]
     Frozen {
         /// The client.

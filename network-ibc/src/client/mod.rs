@@ -20,7 +20,7 @@ pub use error::ClientError;
 
 pub use solomachine::SoloKey;
 pub(crate) use solomachine::{KIND as SOLO_MACHINE, SoloMachine, SoloState};
-#[cfg(test)]
+#[cfg(all(test, feature = "chain"))]
 pub(crate) use tendermint::chain as test_chain;
 pub(crate) use tendermint::{Gap, KIND as TENDERMINT, Tendermint};
 
@@ -107,6 +107,20 @@ pub(crate) trait LightClient: Send + Sync {
         consensus_state: &Any,
         at: At,
     ) -> Result<(), ClientError>;
+
+    /// Lets a client go on from new states of the same chain. The caller has asked that it is not
+    /// active.
+    #[cfg(feature = "chain")]
+    fn recover(
+        &self,
+        store: &mut dyn ClientStore,
+        _client_state: &Any,
+        _consensus_state: &Any,
+        _at: At,
+    ) -> Result<(), ClientError> {
+        let kind = error::excerpt(store.client().as_str());
+        Err(ClientError::UnknownKind { kind })
+    }
 
     /// Checks a header or evidence of misbehaviour, and stores what follows from it. The caller
     /// has asked that the client is active.
@@ -208,6 +222,31 @@ impl Clients {
         kind.initialize(store, client_state, consensus_state, at)?;
         active(kind, store, at)?;
         kind.latest_height(store)
+    }
+
+    /// Lets a client that has expired or is frozen go on from other states of its chain, on the word
+    /// of whoever has this host (ICS-002, where governance does it; ibc-go,
+    /// `02-client/keeper/client.go`, `RecoverClient`). What it knew before is forgotten.
+    ///
+    /// # Errors
+    /// The client is active, or the states are not valid, of another chain, or no later.
+    #[cfg(feature = "chain")]
+    pub(crate) fn recover(
+        &self,
+        store: &mut dyn ClientStore,
+        client_state: &Any,
+        consensus_state: &Any,
+        at: At,
+    ) -> Result<(), ClientError> {
+        let kind = self.kind(store.client())?;
+        if active(kind, store, at).is_ok() {
+            return Err(ClientError::Invalid {
+                what: "recovery of a client",
+                reason: format!("{} is active, and takes headers", store.client()),
+            });
+        }
+        kind.recover(store, client_state, consensus_state, at)?;
+        active(kind, store, at)
     }
 
     /// Gives an active client a header, or evidence of misbehaviour.

@@ -1,6 +1,8 @@
 //! Clients (ICS-002): made, updated, and asked for proofs.
 
 use bytes::Bytes;
+#[cfg(feature = "chain")]
+use ibc_proto::google::protobuf::Any;
 use ibc_proto::ibc::core::client::v1::{MsgCreateClient, MsgUpdateClient};
 
 use super::{
@@ -120,7 +122,22 @@ impl Engine {
         })
     }
 
-    pub(super) fn require_active(
+    /// Lets a client go on that has expired or is frozen. See [`Clients::recover`].
+    ///
+    /// [`Clients::recover`]: crate::client::Clients::recover
+    #[cfg(feature = "chain")]
+    pub(crate) fn recover_client(
+        &self,
+        stage: &mut Stage<'_>,
+        client: &ClientId,
+        states: (&Any, &Any),
+        at: At,
+    ) -> Result<(), EngineError> {
+        Ok(self.clients.recover(&mut Part::new(stage, client), states.0, states.1, at)?)
+    }
+
+    /// Checks that a client can be updated, and proofs checked with it.
+    pub(crate) fn require_active(
         &self,
         stage: &mut Stage<'_>,
         client: &ClientId,

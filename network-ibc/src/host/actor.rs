@@ -3,6 +3,8 @@
 //! A turn takes all commands that came, lets the engine handle them, makes one block of what they
 //! wrote, and only then tells anybody: what was not stored has not happened.
 
+#[cfg(feature = "chain")]
+mod chains;
 mod clients;
 mod keys;
 mod resume;
@@ -296,6 +298,11 @@ impl Actor {
             Command::Relayed { chain, peer, outcomes } => self.relayed(&chain, peer, outcomes),
             #[cfg(feature = "chain")]
             Command::Chain { chain, reply } => drop(reply.send(self.chain_state(&chain))),
+            #[cfg(feature = "chain")]
+            Command::UseClient { chain, states, reply } => {
+                let used = self.use_client(&chain, states);
+                self.after.push(Box::new(move || drop(reply.send(used))));
+            }
             #[cfg(feature = "chain")]
             Command::SetChain { chain, learnt, reply } => {
                 self.set_chain(&chain, learnt);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use network_core::{ConnectError, Refusal, SendError};
 
+#[cfg(feature = "chain")]
+use crate::identifier::ClientId;
 use crate::{
     ClientError, EngineError, LedgerError,
     error::AddressError,
@@ -113,6 +115,33 @@ pub enum HopError {
     #[cfg(feature = "chain")]
     #[error(transparent)]
     Tx(#[from] crate::TxError),
+    /// The chain takes nothing from this host any more.
+    #[cfg(feature = "chain")]
+    #[error(
+        "{chain} takes nothing from this host any more, as its client {client} of it is {status}: \
+         have the governance of the chain recover it (`MsgRecoverClient`), or connect as another \
+         host, with another chain id and an empty folder"
+    )]
+    Inactive {
+        /// The chain.
+        chain: String,
+        /// The client that it has of this host.
+        client: ClientId,
+        /// What it is, in the words of ibc-go: `Frozen`, `Expired` or `Unauthorized`.
+        status: String,
+    },
+    /// The chain is not the one that the host knows.
+    #[cfg(feature = "chain")]
+    #[error(
+        "this {chain} has no client {client} of this host, and the one that the host knows has: \
+         ask a node of that one, or connect to this one as a host with an empty folder"
+    )]
+    AnotherChain {
+        /// The chain's id.
+        chain: String,
+        /// The client that the other chain with that id has of this host.
+        client: ClientId,
+    },
     /// What the other host says is not what a host says.
     #[error("what answers there is no host that this one understands: {reason}")]
     Peer {

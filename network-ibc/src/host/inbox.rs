@@ -129,6 +129,14 @@ pub(super) enum Command {
         chain: String,
         reply: oneshot::Sender<ChainState>,
     },
+    /// This host's client of a chain is to be of use: where it is not, it is recovered from these
+    /// states, if there are any.
+    #[cfg(feature = "chain")]
+    UseClient {
+        chain: String,
+        states: Option<Client>,
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
     /// Stores something of a chain.
     #[cfg(feature = "chain")]
     SetChain {

@@ -132,8 +132,8 @@ fn a_conflicting_header_freezes() {
     assert_eq!(
         error.to_string(),
         "client 07-tendermint-0 is frozen, as its chain was seen to sign two things that \
-         exclude each other: find out which is true, then create a client anew and open \
-         connections over it"
+         exclude each other: find out which is true, then recover it, where it is of a chain \
+         (`ChainConfig::recover_client`)"
     );
     let claim = claim(2, b"", "a", None);
     let error = known.clients.verify(&mut known.store, &claim, at(3)).unwrap_err();

@@ -147,6 +147,34 @@ impl LightClient for Tendermint {
         Ok(())
     }
 
+    #[cfg(feature = "chain")]
+    fn recover(
+        &self,
+        store: &mut dyn ClientStore,
+        client_state: &Any,
+        consensus_state: &Any,
+        at: At,
+    ) -> Result<(), ClientError> {
+        let before = Client::get(store)?;
+        while let Some((height, _)) = state::oldest_consensus(store)? {
+            state::remove_consensus(store, height);
+        }
+        self.initialize(store, client_state, consensus_state, at)?;
+        let client = Client::get(store)?;
+        let invalid = |reason| ClientError::Invalid { what: "recovery of a client", reason };
+        if client.chain_id != before.chain_id {
+            let (is, was) = (client.chain_id, before.chain_id);
+            return Err(invalid(format!("the states are of {is}, and it is of {was}")));
+        }
+        let (latest, known) = (client.latest_height(), before.latest_height());
+        if latest <= known {
+            return Err(invalid(format!(
+                "the states are of height {latest}, and it is at {known}"
+            )));
+        }
+        Ok(())
+    }
+
     fn update(
         &self,
         store: &mut dyn ClientStore,

@@ -257,8 +257,8 @@ fn an_expired_client_says_since_when_and_what_to_do() {
     assert_eq!(
         error.to_string(),
         "client 07-tendermint-0 expired at 2023-11-28T22:13:21Z, when its newest header became \
-         older than its trusting period, and takes no more headers: create a client anew, open \
-         connections over it, and update it more often than its trusting period"
+         older than its trusting period, and takes no more headers: recover it, where it is of \
+         a chain (`ChainConfig::recover_client`), and update it more often than its trusting period"
     );
     let claim = claim(2, b"", "a", None);
     let error = known.clients.verify(&mut known.store, &claim, at(end)).unwrap_err();
@@ -511,4 +511,50 @@ fn a_root_of_another_size_is_kept_as_it_is() {
     let mut store = Memory::new("07-tendermint-0");
     state::put_consensus(&mut store, Height::new(0, 1), &short);
     assert_eq!(state::consensus(&store, Height::new(0, 1)).unwrap(), Some(short));
+}
+
+#[cfg(feature = "chain")]
+#[test]
+fn a_client_that_is_of_no_use_is_recovered() {
+    const LATE: u64 = 15 * 86_400;
+    let states_of = |chain: &Chain, number: u64| {
+        let block = Block { time: START + LATE * SECOND, ..Block::new(number, [8; 32]) };
+        (read::any(&chain.client_state(number)), read::any(&chain.consensus_state(&block)))
+    };
+    for frozen in [false, true] {
+        let mut known = Known::new();
+        known.update(&Block::new(3, [3; 32]), 1).unwrap();
+        if frozen {
+            assert_eq!(known.update(&Block::new(3, [4; 32]), 1).unwrap(), Updated::Frozen);
+        }
+        let now = at(LATE);
+        assert_ne!(known.status(now), Status::Active);
+        let before = known.store.clone();
+        let recover = |states: &(_, _), time| {
+            let mut store = before.clone();
+            let done = known.clients.recover(&mut store, &states.0, &states.1, time);
+            done.map(|()| store).map_err(|error| error.to_string())
+        };
+        let refused = |done: Result<Memory, String>, why: &str| {
+            let error = done.unwrap_err();
+            assert!(error.contains(why), "{error}");
+        };
+        refused(
+            recover(&states_of(&Chain::new("hostb-0"), 9), now),
+            "are of hostb-0, and it is of hosta-0",
+        );
+        refused(recover(&states_of(&known.chain, 3), now), "of height 0-3, and it is at 0-3");
+        refused(recover(&states_of(&known.chain, 9), at(2 * LATE)), "expired");
+        if !frozen {
+            refused(recover(&states_of(&known.chain, 9), at(5)), "is active");
+        }
+
+        known.store = recover(&states_of(&known.chain, 9), now).unwrap();
+        assert_eq!(known.status(now), Status::Active);
+        let provable: Vec<_> = known.store.provable.keys().map(String::as_str).collect();
+        assert_eq!(provable, ["clientState", "consensusStates/0-9"]);
+        assert_eq!(known.store.private.len(), 2, "something is left of what it knew");
+        let next = Block { time: START + (LATE + 1) * SECOND, ..Block::new(10, [9; 32]) };
+        assert_eq!(known.update_at(&next, 9, now).unwrap(), heights(&[10]));
+    }
 }

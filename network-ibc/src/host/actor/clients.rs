@@ -9,7 +9,7 @@ use ibc_proto::ibc::core::{
 
 use super::{Actor, HopReply, keys, now};
 use crate::{
-    engine::{ChannelState, Event, Message, PREFIX, Store as _},
+    engine::{Event, Message, PREFIX, Store as _},
     height::Height,
     host::{
         datagram::Kind,
@@ -17,7 +17,6 @@ use crate::{
         wire::{Client, Known},
     },
     identifier::{ClientId, ConnectionId},
-    path,
 };
 
 /// How many other hosts a host knows: each costs it a client, and anybody who may dial can make
@@ -26,7 +25,7 @@ const MAX_HOSTS: usize = 1_024;
 
 impl Actor {
     /// The client that this host has of a chain.
-    fn client_of(&self, chain: &str) -> Option<ClientId> {
+    pub(super) fn client_of(&self, chain: &str) -> Option<ClientId> {
         let client = self.ledger.private(&keys::client_of(chain))?;
         ClientId::new(std::str::from_utf8(&client).ok()?).ok()
     }
@@ -40,59 +39,6 @@ impl Actor {
             .ok()?;
         let diversifier = diversifier.unwrap_or_default();
         Some(Known { client: client.to_string(), revision, height, diversifier })
-    }
-
-    /// What is stored of a chain.
-    #[cfg(feature = "chain")]
-    pub(super) fn chain_state(&self, chain: &str) -> crate::host::chain::ChainState {
-        let theirs = self.ledger.private(&keys::theirs(chain));
-        let theirs = theirs.as_deref().and_then(|client| std::str::from_utf8(client).ok());
-        let seen = self.ledger.private(&keys::seen(chain));
-        let hops = self.hops.lock().clone();
-        let to_chain = hops.into_iter().filter(|(_, state)| state.chain == chain);
-        let connections = to_chain.filter_map(|(hop, _)| self.connection(&hop)?.counterparty);
-        let channels = self.ledger.channels().into_iter().filter_map(|(port, id, end)| {
-            if end.state == ChannelState::Closed || !self.leads_to(&end.hop, chain) {
-                return None;
-            }
-            let unacked = self.ledger.outstanding(&port, &id);
-            let next = self.ledger.get(&path::next_sequence_recv(&port, &id));
-            let due = match end.order {
-                crate::Order::Ordered => next.as_deref().and_then(crate::engine::number),
-                crate::Order::Unordered => None,
-            };
-            let settled = self.ledger.private(path::received_below(&port, &id).as_bytes());
-            let settled = settled.as_deref().and_then(crate::engine::number).unwrap_or(1);
-            let there = (end.counterparty_port, end.counterparty?);
-            Some(crate::host::chain::EndState { there, due, unacked, settled })
-        });
-        crate::host::chain::ChainState {
-            theirs: theirs.and_then(|theirs| ClientId::new(theirs).ok()),
-            seen: seen.as_deref().and_then(crate::engine::number),
-            forgotten: self.ledger.private(&keys::forgotten(chain)).is_some(),
-            validators: self.ledger.private(&keys::validators(chain)),
-            connections: connections.collect(),
-            channels: channels.collect(),
-        }
-    }
-
-    #[cfg(feature = "chain")]
-    pub(super) fn set_chain(&mut self, chain: &str, learnt: crate::host::chain::Learnt) {
-        let crate::host::chain::Learnt { theirs, seen, forgotten, validators } = learnt;
-        if let Some(theirs) = theirs {
-            let theirs = Bytes::copy_from_slice(theirs.as_str().as_bytes());
-            self.write(keys::theirs(chain), Some(theirs));
-        }
-        if let Some(seen) = seen {
-            let seen = Bytes::copy_from_slice(&seen.to_be_bytes());
-            self.write(keys::seen(chain), Some(seen));
-        }
-        if let Some(forgotten) = forgotten {
-            self.write(keys::forgotten(chain), forgotten.then(|| Bytes::from_static(b"1")));
-        }
-        if let Some(validators) = validators {
-            self.write(keys::validators(chain), Some(validators));
-        }
     }
 
     /// The states of a client at another chain that begins with the last block.

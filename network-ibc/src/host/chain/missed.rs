@@ -43,6 +43,22 @@ pub(super) struct Missed {
     ordered: BTreeSet<End>,
 }
 
+/// What waits at the chain's end of a channel, by sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Packets that the host has not received, or has not answered.
+    pub(super) sent: BTreeSet<u64>,
+    /// Acknowledgements of packets of the host.
+    pub(super) answered: BTreeSet<u64>,
+}
+
+impl Missed {
+    /// Whether there is nothing.
+    pub(super) fn is_none(&self) -> bool {
+        self.news.is_empty() && self.forgotten.is_empty()
+    }
+}
+
 /// Where the node has forgotten something, and the search for it.
 pub(super) struct Forgotten<'a> {
     relayer: &'a Relayer,
@@ -73,6 +89,9 @@ impl<'a> Forgotten<'a> {
 
     /// Takes note of what was not found just now.
     pub(super) fn add(&mut self, missed: &Missed) {
+        if missed.forgotten.is_subset(&self.ends) {
+            return;
+        }
         self.ends.extend(missed.forgotten.iter().cloned());
         self.wait = AGAIN.0;
         self.search_later();
@@ -174,7 +193,8 @@ impl Relayer {
     ) -> Result<Missed, RpcError> {
         let mut missed = Missed::default();
         for end in state.channels.iter().filter(|end| ends.contains(&end.there)) {
-            self.packets_missed(end, 1, &mut missed).await?;
+            let waiting = self.waiting_at(end).await?;
+            self.packets_missed(end, waiting, 1, &mut missed).await?;
         }
         Ok(missed)
     }
@@ -196,33 +216,44 @@ impl Relayer {
             }
         }
         for end in &state.channels {
-            self.packets_missed(end, TRIES, &mut missed).await?;
+            let waiting = self.waiting_at(end).await?;
+            self.packets_missed(end, waiting, TRIES, &mut missed).await?;
         }
         Ok(missed)
     }
 
     /// What waits at one end of a channel.
-    async fn packets_missed(
+    pub(super) async fn waiting_at(&self, end: &EndState) -> Result<Waiting, RpcError> {
+        let ((port, channel), rpc) = (&end.there, &self.chain.rpc);
+        let sent = rpc.commitments(port, channel).await?.into_iter().map(|state| state.sequence);
+        let answered = rpc.acknowledgements(port, channel, &end.unacked).await?.into_iter();
+        Ok(Waiting {
+            sent: sent.filter(|sequence| end.due.is_none_or(|due| due <= *sequence)).collect(),
+            answered: answered.map(|state| state.sequence).collect(),
+        })
+    }
+
+    /// What is said by what waits at one end of a channel.
+    pub(super) async fn packets_missed(
         &self,
         end: &EndState,
+        waiting: Waiting,
         tries: u32,
         missed: &mut Missed,
     ) -> Result<(), RpcError> {
         let ((port, channel), rpc) = (&end.there, &self.chain.rpc);
-        let sent = rpc.commitments(port, channel).await?.into_iter().map(|state| state.sequence);
         let sent = patiently(
             tries,
-            sent.filter(|sequence| end.due.is_none_or(|due| due <= *sequence)),
+            waiting.sent.into_iter(),
             |packet: &Packet| packet.sequence,
             |wanted| async move { rpc.sent_packets(port, channel, &wanted).await },
         );
         let sent = sent.await?;
         self.lost("packets say", end, &sent.lost);
 
-        let answered = rpc.acknowledgements(port, channel, &end.unacked).await?.into_iter();
         let answered = patiently(
             tries,
-            answered.map(|state| state.sequence),
+            waiting.answered.into_iter(),
             |(packet, _): &(Packet, Bytes)| packet.sequence,
             |wanted| async move { rpc.answered_packets(port, channel, &wanted).await },
         );

@@ -9,11 +9,13 @@
 //! To the host's task a chain looks like another host: it takes batches and says what became of
 //! them, and has batches of its own.
 
+mod deliver;
 mod inward;
 mod late;
 mod missed;
 mod outward;
 mod settle;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -107,6 +109,27 @@ struct Relayer {
     validators: Mutex<Option<ValidatorSet>>,
 }
 
+/// A client of a chain, which begins with its last block.
+async fn states_of(there: &Chain) -> Result<Client, RpcError> {
+    let (client, consensus) = there.rpc.client_of(there.height, &there.trust()).await?;
+    Ok(Client { client_state: Some(client), consensus_state: Some(consensus) })
+}
+
+/// Whether two states of clients are of the same host.
+fn is_of_one_host(one: &Any, other: &Any) -> bool {
+    let name = |state: &Any| {
+        if state.type_url == ClientState::type_url() {
+            Some(ClientState::decode(&state.value[..]).ok()?.chain_id.into_bytes())
+        } else if state.type_url == SoloState::type_url() {
+            let state = SoloState::decode(&state.value[..]).ok()?;
+            Some(state.consensus_state?.public_key?.encode_to_vec())
+        } else {
+            None
+        }
+    };
+    one.type_url == other.type_url && name(one).is_some_and(|it| name(other) == Some(it))
+}
+
 /// Chains have no key as hosts have. This keeps a host from taking the name of one.
 fn no_key() -> [u8; 32] {
     Sha256::digest("a chain with validators").into()
@@ -123,7 +146,10 @@ impl Host {
     ///
     /// # Errors
     /// The node cannot be reached or is none, the chain refuses what is made there, or the hop is
-    /// not open within two minutes. Nothing is tried again then.
+    /// not open within two minutes. Nothing is tried again then. Of two that knew each other before,
+    /// one may have lost its trust in the other: the host's client of the chain has expired or is
+    /// frozen ([`ChainConfig::recover_client`] mends that), or the chain's client of the host is
+    /// ([`HopError::Inactive`]), or it is another chain by now ([`HopError::AnotherChain`]).
     ///
     /// # Cancel safety
     /// What was made stays, and the next call goes on with it. A client on the chain of which it is
@@ -137,6 +163,7 @@ impl Host {
 
 impl Shared {
     async fn connect_chain(self: &Arc<Self>, config: ChainConfig) -> Result<Hop, HopError> {
+        let recover = config.recover;
         let there = Chain::connect(config, self.kind).await?;
         let chain = there.id.clone();
         if !valid_chain(&chain) {
@@ -147,21 +174,26 @@ impl Shared {
             return Err(HopError::peer("a host with the id of this chain is known here"));
         }
         let asked = chain.clone();
-        let ours = match self.ask(|reply| Command::Knows { chain: asked, reply }).await? {
-            Some(known) => known,
+        let known = self.ask(|reply| Command::Knows { chain: asked, reply }).await?;
+        let asked = chain.clone();
+        let state = self.ask(|reply| Command::Chain { chain: asked, reply }).await?;
+        if let Some(theirs) = &state.theirs {
+            // First: of another chain this host's client is not to be told.
+            self.is_known_to(&there, theirs).await?;
+        }
+        let ours = match known {
+            Some(known) => {
+                let states = if recover { Some(states_of(&there).await?) } else { None };
+                let chain = chain.clone();
+                self.ask(|reply| Command::UseClient { chain, states, reply }).await??;
+                known
+            }
             None => {
-                let (client_state, consensus_state) =
-                    there.rpc.client_of(there.height, &there.trust()).await?;
-                let states = Client {
-                    client_state: Some(client_state),
-                    consensus_state: Some(consensus_state),
-                };
+                let states = states_of(&there).await?;
                 let (chain, key) = (chain.clone(), no_key);
                 self.ask(|reply| Command::MakeClient { chain, key, states, reply }).await??
             }
         };
-        let asked = chain.clone();
-        let state = self.ask(|reply| Command::Chain { chain: asked, reply }).await?;
         let theirs = match state.theirs {
             Some(theirs) => theirs,
             None => {
@@ -181,6 +213,23 @@ impl Shared {
         let asked = chain.clone();
         let hop = self.ask(|reply| Command::MakeHop { chain: asked, other, reply }).await??;
         self.hops.get(&hop).ok_or(HopError::Host(HostError::NoHop { hop }))
+    }
+
+    /// Checks that the client that a chain has of this host is there, and is of use.
+    async fn is_known_to(&self, there: &Chain, client: &ClientId) -> Result<(), HopError> {
+        let chain = there.id.clone();
+        let new = self.ask(|reply| Command::States { chain, reply }).await??;
+        let new = new.client_state.unwrap_or_default();
+        let known = there.rpc.client_state(client).await?;
+        let (chain, client) = (there.id.clone(), client.clone());
+        if !known.is_some_and(|known| is_of_one_host(&known, &new)) {
+            return Err(HopError::AnotherChain { chain, client });
+        }
+        let status = there.rpc.client_status(&client).await?;
+        if status != "Active" {
+            return Err(HopError::Inactive { chain, client, status });
+        }
+        Ok(())
     }
 
     /// Makes the chain's client of this host.

@@ -282,3 +282,65 @@ async fn a_node_that_prunes_is_caught_up_with() {
         until("all have come back", async || count(&host, "back/").await == 80).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_a_node_keeps_to_itself_is_found() {
+    let there = There::start();
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = silent.clone();
+    let judge = move |method: &str, _: &serde_json::Value| {
+        if method != "block_results" || !is_silent.load(SeqCst) {
+            return Verdict::Pass;
+        }
+        Verdict::Change(Box::new(|result| {
+            for tx in result["txs_results"].as_array_mut().into_iter().flatten() {
+                tx["events"] = json!([]);
+            }
+        }))
+    };
+    let node = Middle::before(&there.rpc, judge).await;
+    let rpc = RpcSettings { sweep: Duration::from_secs(2), ..RpcSettings::default() };
+    let config = ChainConfig::new(&node.url, key(0)).with_rpc(rpc);
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = within(host.connect_chain(config)).await.unwrap();
+    let channels = channels(&host, &hop).await;
+    silent.store(true, SeqCst);
+    for (number, (channel, _)) in (0..).zip(&channels) {
+        send(&host, channel, 100 * number, 100 * number + 20).await;
+    }
+    until("all are acknowledged", async || count(&host, "acked/").await == 40).await;
+    until("all have come back", async || count(&host, "back/").await == 40).await;
+    assert!(!state(&host, &hop.chain).await.forgotten, "nothing was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn a_node_that_has_spoken_of_blocks_to_come_is_still_listened_to() {
+    let there = There::start();
+    let boasts = Arc::new(AtomicBool::new(false));
+    let it_boasts = boasts.clone();
+    let judge = move |method: &str, _: &serde_json::Value| {
+        if method != "status" || !it_boasts.load(SeqCst) {
+            return Verdict::Pass;
+        }
+        Verdict::Change(Box::new(|status| {
+            status["sync_info"]["latest_block_height"] = "1000000000".into();
+        }))
+    };
+    let node = Middle::before(&there.rpc, judge).await;
+    let config = || ChainConfig::new(&node.url, key(0));
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let hop = within(host.connect_chain(config())).await.unwrap();
+    let channels = channels(&host, &hop).await;
+    host.0.ways().clear();
+    boasts.store(true, SeqCst);
+    assert_eq!(within(host.connect_chain(config())).await.unwrap(), hop);
+    for (number, (channel, _)) in (0..).zip(&channels) {
+        send(&host, channel, 100 * number, 100 * number + 20).await;
+    }
+    time::sleep(Duration::from_secs(2)).await;
+    boasts.store(false, SeqCst);
+    until("all are acknowledged", async || count(&host, "acked/").await == 40).await;
+    until("all have come back", async || count(&host, "back/").await == 40).await;
+}

@@ -57,6 +57,7 @@ async fn relayer(node: &Strange) -> (Host, Relayer) {
         height: 1,
         signer: String::new(),
         unbonding: day * 21,
+        sweep: day,
     };
     let (client_state, consensus_state) = chain.rpc.client_of(1, &chain.trust()).await.unwrap();
     let states =

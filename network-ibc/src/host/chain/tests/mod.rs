@@ -8,6 +8,7 @@ mod headers;
 mod kills;
 mod recovery;
 mod tokens;
+mod trust;
 
 use std::{future::Future, time::Duration};
 

@@ -157,9 +157,7 @@ async fn what_happened_in_blocks_that_are_forgotten_is_found() {
     assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (0, 0));
 
     let missed = relayer.missed(&ask().await).await.unwrap();
-    // No earlier than what was asked for just now.
-    let height = there.rpc.status().await.unwrap().height;
-    relayer.tell(&missed.news, height).await;
+    relayer.tell(&missed.news, None).await;
     assert_eq!((count(&host, "acked/").await, count(&host, "back/").await), (20, 20));
 }
 
@@ -174,7 +172,7 @@ async fn a_chain_that_is_paused_or_restarted_is_caught_up_with() {
     send(&host, &channel, 0, 50).await;
     there.simd.pause().unwrap();
     send(&host, &channel, 50, 100).await;
-    time::sleep(Duration::from_secs(12)).await;
+    time::sleep(Duration::from_secs(60)).await;
     there.simd.resume().unwrap();
     until("all are acknowledged", async || count(&host, "acked/").await == 100).await;
     until("all have come back", async || count(&host, "back/").await == 100).await;
