@@ -12,7 +12,6 @@ import (
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmttypes "github.com/cometbft/cometbft/types"
 	"github.com/cosmos/cosmos-sdk/client/flags"
-	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
 	"github.com/cosmos/cosmos-sdk/crypto/hd"
 	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
 	svrcfg "github.com/cosmos/cosmos-sdk/server/config"
@@ -21,7 +20,6 @@ import (
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/cosmos/cosmos-sdk/x/genutil"
-	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/spf13/cobra"
@@ -51,10 +49,11 @@ type settings struct {
 	block                   time.Duration
 	index                   bool
 	silent, keep            uint32
+	adjust                  []func(*cmtcfg.Config)
 }
 
-func homeCommand(app App) *cobra.Command {
-	s := settings{}
+func homeCommand(app App, adjust []func(*cmtcfg.Config)) *cobra.Command {
+	s := settings{adjust: adjust}
 	cmd := &cobra.Command{
 		Use:   "home",
 		Short: "Make the home of a chain with one validator and ten accounts",
@@ -105,10 +104,7 @@ func makeHome(app App, s settings) error {
 	if err != nil {
 		return err
 	}
-	public, err := cryptocodec.ToCmtPubKeyInterface(key)
-	if err != nil {
-		return err
-	}
+	public := cmted25519.PubKey(key.Bytes())
 	validators := []*cmttypes.Validator{cmttypes.NewValidator(public, power)}
 	for range s.silent {
 		validators = append(validators, cmttypes.NewValidator(cmted25519.GenPrivKey().PubKey(), silentPower))
@@ -117,8 +113,11 @@ func makeHome(app App, s settings) error {
 	if err != nil {
 		return err
 	}
-	doc := genutiltypes.NewAppGenesisWithVersion(s.chain, state)
-	doc.Consensus = &genutiltypes.ConsensusGenesis{Params: params}
+	// As CometBFT writes it: all versions of the SDK read that.
+	doc := cmttypes.GenesisDoc{ChainID: s.chain, ConsensusParams: params, AppState: state}
+	if err := doc.ValidateAndComplete(); err != nil {
+		return err
+	}
 	return doc.SaveAs(config.GenesisFile())
 }
 
@@ -135,6 +134,9 @@ func configOf(s settings) *cmtcfg.Config {
 	config.Consensus.TimeoutPropose = 500 * time.Millisecond
 	if !s.index {
 		config.TxIndex.Indexer = "null"
+	}
+	for _, adjust := range s.adjust {
+		adjust(config)
 	}
 	return config
 }

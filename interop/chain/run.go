@@ -39,13 +39,14 @@ type App interface {
 	TxConfig() client.TxConfig
 }
 
-// Main is the program. Of the application, which is not run, it takes what is encoded how.
-func Main(app App, create svr.AppCreator) {
+// Main is the program. Of the application, which is not run, it takes what is encoded how. Nodes are
+// configured as all versions can be, and then adjusted.
+func Main(app App, create svr.AppCreator, adjust ...func(*cmtcfg.Config)) {
 	home, err := os.UserHomeDir()
 	if err == nil {
 		home += "/.simapp"
 		root := &cobra.Command{Use: "simd", SilenceErrors: true, SilenceUsage: true}
-		root.AddCommand(homeCommand(app), startCommand(app, create, home))
+		root.AddCommand(homeCommand(app, adjust), startCommand(app, create, home))
 		err = svrcmd.Execute(root, "", home)
 	}
 	if err != nil {
@@ -73,7 +74,7 @@ func startCommand(app App, create svr.AppCreator, home string) *cobra.Command {
 				os.Exit(1)
 			}()
 		}
-		context, err := client.ReadPersistentCommandFlags(context.WithCmdContext(cmd.Context()), cmd.Flags())
+		context, err := client.ReadPersistentCommandFlags(context, cmd.Flags())
 		if err != nil {
 			return err
 		}

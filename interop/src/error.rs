@@ -34,7 +34,7 @@ pub enum Error {
         log: String,
     },
     /// There is no chain with a version of ibc-go that was asked for.
-    #[error("there is no chain with ibc-go {wanted}: NETWORK_TEST_IBC_GO is v8, v10 or v11")]
+    #[error("there is no chain with ibc-go {wanted}: NETWORK_TEST_IBC_GO is v7, v8, v10 or v11")]
     NoVersion {
         /// What was asked for.
         wanted: String,

@@ -10,7 +10,9 @@ const WANTED: &str = "NETWORK_TEST_IBC_GO";
 /// A version of ibc-go that there is a chain with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IbcGo {
-    /// The last one with capabilities, which most chains have.
+    /// The oldest that takes hosts, with CometBFT 0.37.
+    V7,
+    /// That of most chains.
     V8,
     /// That of most tests.
     #[default]
@@ -26,7 +28,7 @@ impl IbcGo {
     /// There is no chain with what it names.
     pub fn wanted() -> Result<Self, Error> {
         let Some(wanted) = std::env::var_os(WANTED) else { return Ok(Self::default()) };
-        let all = [Self::V8, Self::V10, Self::V11].into_iter();
+        let all = [Self::V7, Self::V8, Self::V10, Self::V11].into_iter();
         let mut found = all.filter(|version| wanted == version.name());
         found.next().ok_or_else(|| Error::NoVersion { wanted: wanted.display().to_string() })
     }
@@ -35,6 +37,7 @@ impl IbcGo {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::V7 => "v7",
             Self::V8 => "v8",
             Self::V10 => "v10",
             Self::V11 => "v11",
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn what_each_version_is_built_with_is_what_its_documentation_says() {
         let readme = std::fs::read_to_string(shared().join("README.md")).unwrap();
-        for version in [IbcGo::V8, IbcGo::V10, IbcGo::V11] {
+        for version in [IbcGo::V7, IbcGo::V8, IbcGo::V10, IbcGo::V11] {
             let name = version.name();
             let of = |module: &str| version.built_with(module).unwrap();
             let ibc_go = of(&format!("github.com/cosmos/ibc-go/{name}"));

@@ -36,6 +36,9 @@ func (*Client) Get() error { return errNothing }
 // Get downloads nothing.
 func Get(_, _ string) error { return errNothing }
 
+// GetFile downloads nothing.
+func GetFile(_, _ string) error { return errNothing }
+
 // ChecksumError is never met.
 type ChecksumError struct{}
 

@@ -1,4 +1,4 @@
-//! What a node answers, as CometBFT 0.37 and 0.38 write it: numbers of 64 bits and bytes are text.
+//! What a node answers, as CometBFT from 0.37 on writes it: numbers of 64 bits and bytes are text.
 
 use std::{fmt::Display, str::FromStr};
 

@@ -3,10 +3,7 @@
 use ibc_proto::{
     google::protobuf::Any,
     ibc::core::{
-        channel::v1::{
-            QueryChannelRequest, QueryChannelResponse, QueryNextSequenceSendRequest,
-            QueryNextSequenceSendResponse,
-        },
+        channel::v1::{QueryChannelRequest, QueryChannelResponse},
         client::v1::{QueryConsensusStateRequest, QueryConsensusStateResponse},
     },
 };
@@ -18,6 +15,7 @@ use crate::{
     engine::Channel,
     height::Height,
     identifier::{ChannelId, ClientId, PortId},
+    path,
 };
 
 impl Rpc {
@@ -55,16 +53,16 @@ impl Rpc {
         read.map_err(|error| self.unexpected("abci_query", &error.to_string()))
     }
 
-    /// The sequence of the packet that a channel sends next.
+    /// The sequence of the packet that a channel sends next. The service that tells it came with v8.
     pub(crate) async fn next_send(
         &self,
         port: &PortId,
         channel: &ChannelId,
     ) -> Result<u64, RpcError> {
-        const PATH: &str = "/ibc.core.channel.v1.Query/NextSequenceSend";
-        let (port_id, channel_id) = (port.to_string(), channel.to_string());
-        let request = QueryNextSequenceSendRequest { port_id, channel_id };
-        let (answer, _) = self.ask::<QueryNextSequenceSendResponse>(PATH, &request, None).await?;
-        Ok(answer.next_sequence_send)
+        let found = self.prove(&path::next_sequence_send(port, channel), None).await?;
+        let bytes = found.value[..].try_into();
+        let bytes =
+            bytes.map_err(|_| self.unexpected("abci_query", "the sequence is no number"))?;
+        Ok(u64::from_be_bytes(bytes))
     }
 }
