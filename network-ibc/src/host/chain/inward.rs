@@ -10,7 +10,8 @@ use ibc_proto::ibc::core::{
 use tokio::{sync::mpsc, time};
 
 use super::{
-    FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received, sweep::Sweep,
+    AT_ONCE, FIRST, LONGEST, Learnt, Relayer, late::Late, missed::Forgotten, settle::Received,
+    sweep::Sweep,
 };
 use crate::{
     chain::{Heard, IbcEvent, RpcError, Step},
@@ -22,9 +23,6 @@ use crate::{
     identifier::{ChannelId, ConnectionId, PortId},
     path,
 };
-
-/// How many proofs are asked for at once.
-const AT_ONCE: usize = 16;
 
 /// After how many blocks it is stored that they were seen, if nothing happened in them.
 const SEEN: u64 = 1_000;

@@ -58,6 +58,9 @@ const HOP_TIME: Duration = Duration::from_secs(120);
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// How many proofs are asked for at once.
+const AT_ONCE: usize = 16;
+
 /// How often a node is asked for the state after a block that it has told of.
 const TRIES: u32 = 40;
 

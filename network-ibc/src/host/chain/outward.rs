@@ -1,18 +1,21 @@
 //! From the host to the chain: batches become transactions.
 
+use futures_util::{FutureExt as _, future::try_join_all};
 use ibc_proto::{google::protobuf::Any, ibc::core::channel::v1::Packet};
 use tokio::{sync::mpsc, time};
 
-use super::{FIRST, LONGEST, Relayer, late::Late};
+use super::{AT_ONCE, FIRST, LONGEST, Relayer, late::Late};
 use crate::{
-    chain::{Fate, TxError},
+    chain::{Fate, RpcError, TxError},
     client::SOLO_MACHINE,
-    engine::Message,
+    engine::{self, Message},
     host::{
         inbox::Command,
         service,
         wire::{Batch, Code, Outcome, Outcomes},
     },
+    identifier::{ChannelId, PortId},
+    path,
 };
 
 impl Relayer {
@@ -67,14 +70,29 @@ impl Relayer {
         let mut fates = fates.into_iter();
         let mut outcomes = Vec::with_capacity(messages.len());
         let mut again = false;
+        let mut redundant = Vec::new();
         for message in &messages {
-            let outcome = self.outcome(message, fates.next()?, late)?;
+            let fate = fates.next()?;
+            // More than one relayer relays, or this one did before it was killed.
+            if is_redundant(&fate) {
+                redundant.push(message);
+                outcomes.push(done());
+                continue;
+            }
+            let outcome = self.outcome(message, fate, late)?;
             again |= matches!(message, Message::UpdateClient(_)) && outcome.code() == Code::Again;
             outcomes.push(outcome);
         }
         if again {
             for outcome in &mut outcomes {
                 outcome.set_code(Code::Again);
+            }
+        }
+        for some in redundant.chunks(AT_ONCE) {
+            let are_known = try_join_all(some.iter().map(|message| self.is_known(message).boxed()));
+            if !are_known.await.ok()?.into_iter().all(|known| known) {
+                tracing::debug!(chain = self.chain.id, "what was said is not in a block yet");
+                return None;
             }
         }
         // A solo machine has to know after each batch which signature is next.
@@ -84,6 +102,36 @@ impl Relayer {
             None
         };
         Some(Outcomes { outcomes, known })
+    }
+
+    /// Whether the chain has done what a message about a packet asks for. That the message would be
+    /// redundant it says as soon as another transaction that does so waits in its mempool (ibc-go,
+    /// `core/ante/ante.go`), and that one may still fail.
+    async fn is_known(&self, message: &Message) -> Result<bool, RpcError> {
+        let prove = |key: String| async move { self.chain.rpc.prove(&key, None).await };
+        let packet = match message {
+            Message::RecvPacket(receive) => receive.packet.as_ref(),
+            Message::Acknowledgement(acknowledged) => acknowledged.packet.as_ref(),
+            Message::Timeout(late) => late.packet.as_ref(),
+            Message::TimeoutOnClose(late) => late.packet.as_ref(),
+            _ => None,
+        };
+        let Some(packet) = packet else { return Ok(false) };
+        if !matches!(message, Message::RecvPacket(_)) {
+            let port = PortId::known(&packet.source_port);
+            let channel = ChannelId::known(&packet.source_channel);
+            let sent = prove(path::commitment(&port, &channel, packet.sequence)).await?;
+            return Ok(sent.value.is_empty());
+        }
+        let port = PortId::known(&packet.destination_port);
+        let channel = ChannelId::known(&packet.destination_channel);
+        let receipt = prove(path::receipt(&port, &channel, packet.sequence)).await?;
+        if !receipt.value.is_empty() {
+            return Ok(true);
+        }
+        let next = prove(path::next_sequence_recv(&port, &channel)).await?;
+        // Of an unordered channel it stays 1.
+        Ok(engine::number(&next.value).is_some_and(|next| packet.sequence < next))
     }
 
     /// Whether the host shows itself as a solo machine.
@@ -114,8 +162,6 @@ impl Relayer {
         };
         tracing::debug!(chain = self.chain.id, log, "the chain refuses a message");
         let code = match message {
-            // More than one relayer relays.
-            _ if log.contains("packet messages are redundant") => Code::Done,
             // It was said before, and this host has not heard what became of it.
             Message::ConnectionOpenAck(_)
             | Message::ConnectionOpenConfirm(_)
@@ -146,6 +192,10 @@ impl Relayer {
         }
         let _ = late.send(Late::new(packet));
     }
+}
+
+fn is_redundant(fate: &Fate) -> bool {
+    matches!(fate, Err(TxError::Refused { log, .. }) if log.contains("packet messages are redundant"))
 }
 
 fn done() -> Outcome {

@@ -1,9 +1,16 @@
 //! What becomes of it all when one of the two is away.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use data_encoding::HEXLOWER;
 use network_core::{Bytes, Refusal};
+use serde_json::json;
 
 use super::*;
-use crate::{Context, LedgerKey, Module as HostModule, ModuleChannel};
+use crate::{
+    Context, LedgerKey, Module as HostModule, ModuleChannel,
+    chain::{Middle, Verdict},
+};
 
 /// Sends numbers, and keeps which were acknowledged and which came back.
 pub(super) struct Numbers;
@@ -184,4 +191,40 @@ async fn a_chain_that_is_paused_or_restarted_is_caught_up_with() {
     there.simd.run().unwrap();
     until("all are acknowledged", async || count(&host, "acked/").await == 200).await;
     until("all have come back", async || count(&host, "back/").await == 200).await;
+}
+
+/// As it is where the transaction of a process that was killed waits in the mempool, and then fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go and builds an ibc-go chain"]
+async fn what_is_redundant_in_the_mempool_alone_is_said_again() {
+    let there = There::start();
+    let pending = Arc::new(AtomicBool::new(false));
+    let is_pending = pending.clone();
+    let judge = move |method: &str, asked: &serde_json::Value| {
+        let is_trial = method == "abci_query"
+            && asked["params"]["path"] == "/cosmos.tx.v1beta1.Service/Simulate";
+        if !is_trial || !is_pending.load(Ordering::SeqCst) {
+            return Verdict::Pass;
+        }
+        let tx = HEXLOWER.decode(asked["params"]["data"].as_str().unwrap().as_bytes()).unwrap();
+        let name = b"MsgRecvPacket";
+        if !tx.windows(name.len()).any(|window| window == name) {
+            return Verdict::Pass;
+        }
+        let log = "packet messages are redundant";
+        Verdict::Answer(json!({ "response": { "code": 22, "codespace": "channel", "log": log } }))
+    };
+    let node = Middle::before(&there.rpc, judge).await;
+    let host = Host::builder("host").module("numbers", Numbers).unwrap().in_memory().unwrap();
+    let config = ChainConfig::new(&node.url, key(0));
+    let hop = within(host.connect_chain(config)).await.unwrap();
+    let remote = format!("/ibc-hop/{}/ibc-port/mock/ordered/any", hop.connection);
+    let channel = within(host.open_channel(&numbers(), &remote)).await.unwrap().channel;
+    pending.store(true, Ordering::SeqCst);
+    send(&host, &channel, 0, 20).await;
+    time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(count(&host, "acked/").await, 0);
+    pending.store(false, Ordering::SeqCst);
+    until("all are acknowledged", async || count(&host, "acked/").await == 20).await;
+    until("all have come back", async || count(&host, "back/").await == 20).await;
 }
