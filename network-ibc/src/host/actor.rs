@@ -13,7 +13,7 @@ mod take;
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use ibc_proto::ibc::core::channel::v1::{MsgChannelCloseInit, MsgChannelOpenInit};
+use ibc_proto::ibc::core::channel::v1::{self as raw, MsgChannelCloseInit, MsgChannelOpenInit};
 use tokio::{
     sync::oneshot,
     task::{AbortHandle, spawn_blocking},
@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     Hop, Hops,
     channel::Live,
-    datagram::{self, Kind},
+    datagram::Kind,
     error::HostError,
     face::Face,
     inbox::{Command, Inbox, Opening},
@@ -274,8 +274,12 @@ impl Actor {
                 self.peer(&chain).up(peer, batches, known);
                 self.dial_again(&chain);
             }
-            Command::PeerDown { chain, peer } => self.peer(&chain).down(peer),
-            Command::GoOn { chain, peer } => self.peer(&chain).go_on(peer),
+            Command::PeerDown { chain, peer } => self.peer_down(&chain, peer),
+            Command::GoOn { chain, peer, what } => {
+                if let Some(known) = self.peers.get_mut(&chain) {
+                    known.go_on(peer, what);
+                }
+            }
             Command::Knows { chain, reply } => {
                 let _ = reply.send(self.knows(&chain));
             }
@@ -315,33 +319,63 @@ impl Actor {
         }
     }
 
+    fn peer_down(&mut self, chain: &str, peer: u64) {
+        if let Some(known) = self.peers.get_mut(chain) {
+            known.down(peer);
+            // Anybody may come under any name.
+            if known.is_unused() {
+                self.peers.remove(chain);
+            }
+        }
+    }
+
     fn relayed(&mut self, chain: &str, peer: u64, outcomes: Option<Outcomes>) {
-        let Relayed { done, pause } = self.peer(chain).relayed(peer, outcomes);
-        if let Some(pause) = pause {
+        let Some(known) = self.peers.get_mut(chain) else { return };
+        let Relayed { done, pause } = known.relayed(peer, outcomes);
+        if let Some((what, pause)) = pause {
             let (inbox, chain) = (self.inbox.clone(), chain.to_owned());
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
-                inbox.push(Command::GoOn { chain, peer });
+                inbox.push(Command::GoOn { chain, peer, what });
             });
         }
         for (number, kind, code, text) in done {
-            match code {
-                Code::Done => {
+            match (code, kind) {
+                (Code::Done, kind) => {
                     self.relayed_out(chain, number);
                     if let Kind::Packet(packet) = &kind {
                         self.was_received(packet);
                     }
                 }
-                // The proof removes it, or was faster than this.
-                Code::Unreceived if datagram::is_sent(&self.ledger, &kind) => {
-                    self.peer(chain).await_proof(number, kind);
+                (Code::Unreceived, Kind::Packet(packet)) => {
+                    self.await_proof(chain, number, packet);
                 }
-                Code::Unreceived => self.relayed_out(chain, number),
-                Code::Refused | Code::Again => {
+                // Nothing else is received.
+                (Code::Unreceived | Code::Refused | Code::Again | Code::Later, kind) => {
                     self.relayed_out(chain, number);
                     self.refused(chain, &kind, &text);
                 }
             }
+        }
+    }
+
+    /// The other side has not received a packet: the proof of that removes it, which may have come
+    /// before this.
+    fn await_proof(&mut self, chain: &str, number: u64, packet: raw::Packet) {
+        let (port, id) =
+            (PortId::known(&packet.source_port), ChannelId::known(&packet.source_channel));
+        if self.ledger.get(&path::commitment(&port, &id, packet.sequence)).is_none() {
+            return self.relayed_out(chain, number);
+        }
+        self.peer(chain).await_proof(number, packet);
+    }
+
+    /// It is proved what became of a packet.
+    pub(super) fn proved(&mut self, chain: &str, packet: &Packet) {
+        let known = self.peers.get_mut(chain);
+        let number = known.and_then(|it| it.proved(&packet.source_channel, packet.sequence));
+        if let Some(number) = number {
+            self.relayed_out(chain, number);
         }
     }
 

@@ -133,7 +133,8 @@ impl Kind {
                 channel_message(&port, &id, channel, &hop, prove(&key)?, at)
             }
             Self::Packet(packet) => {
-                let key = commitment(packet);
+                let (port, id) = source(packet);
+                let key = path::commitment(&port, &id, packet.sequence);
                 if ledger.get(&key).is_none() {
                     return Ok(None);
                 }
@@ -226,14 +227,8 @@ fn relayed<M: Name>(
     Any { type_url: M::type_url(), value }
 }
 
-/// Whether it is a packet that nobody has acknowledged, and of which nothing was proved.
-pub(super) fn is_sent(ledger: &Ledger, kind: &Kind) -> bool {
-    matches!(kind, Kind::Packet(packet) if ledger.get(&commitment(packet)).is_some())
-}
-
-fn commitment(packet: &channel::Packet) -> String {
-    let port = PortId::known(&packet.source_port);
-    path::commitment(&port, &ChannelId::known(&packet.source_channel), packet.sequence)
+fn source(packet: &channel::Packet) -> (PortId, ChannelId) {
+    (PortId::known(&packet.source_port), ChannelId::known(&packet.source_channel))
 }
 
 fn destination(packet: &channel::Packet) -> (PortId, ChannelId) {

@@ -14,6 +14,7 @@ use super::chain::{ChainState, Learnt};
 use super::{
     error::HostError,
     module::{Act, OpenForModule},
+    peer::Pause,
     wire::{Batch, Client, Known, Outcomes},
 };
 use crate::{
@@ -77,10 +78,11 @@ pub(super) enum Command {
         chain: String,
         peer: u64,
     },
-    /// Something is proved to it again, which it has not believed for a while.
+    /// A pause of what is relayed to it is over.
     GoOn {
         chain: String,
         peer: u64,
+        what: Pause,
     },
     /// What this host knows of another one.
     Knows {

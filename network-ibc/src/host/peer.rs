@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ibc_proto::ibc::core::channel::v1 as channel;
 use network_core::{CloseReason, Refusal, Rejection};
 use tokio::sync::mpsc;
 
@@ -19,12 +20,25 @@ use crate::{error::excerpt, identifier::ChannelId, ledger::Ledger};
 
 /// How many messages a batch has at most, and how many bytes, about: a record of a service
 /// connection has 4 MiB at most where nobody has set another limit.
-const MAX_MESSAGES: usize = 1_024;
+pub(super) const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
+
+/// How much it says besides, of each kind.
+pub(super) const MAX_ASIDE: usize = 512;
+
+/// How much may wait to be relayed to the other side, but for packets: it has asked for that, and may
+/// never take it. In tests there is less.
+pub(super) const MAX_OWED: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+
+/// What each thing counts besides its bytes.
+const OVERHEAD: usize = 1_024;
 
 /// How long nothing is proved to a side that has not taken a header: at first, and twice as long each
 /// time, up to the most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// The same of what a side puts off that has to take other things first.
+const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What is to be relayed, and under which number it is kept.
 type Numbered = (u64, Kind);
@@ -71,16 +85,34 @@ type Became = (u64, Kind, Code, String);
 pub(super) struct Relayed {
     /// Each datagram that needs not be said again.
     pub(super) done: Vec<Became>,
-    /// When the way is to [go on](Peer::go_on), if it pauses.
-    pub(super) pause: Option<Duration>,
+    /// When what pauses is to [go on](Peer::go_on), if anything does.
+    pub(super) pause: Option<(Pause, Duration)>,
+}
+
+/// What pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// All that needs a proof.
+    Proofs,
+    /// Packets, and what else asks for an answer and was put off.
+    Packets,
 }
 
 pub(super) struct Peer {
     chain: String,
     face: Face,
     queue: VecDeque<Numbered>,
-    /// Packets that the other side has not received, as long as that is not proved: by the channel
-    /// that they were sent over, and their sequence.
+    /// What waits behind all of that until the other side has taken more: packets, and what it has
+    /// put off.
+    held: Option<VecDeque<Numbered>>,
+    /// How often in a row it has put off all packets.
+    put_off: u32,
+    /// How much is owed to it: what waits or is under way, but for packets.
+    owed: usize,
+    /// Whether that is too much.
+    behind: bool,
+    /// Packets that the other side has not received, as long as that is not proved: by channel and
+    /// sequence.
     unproved: BTreeMap<(String, u64), Numbered>,
     next: u64,
     /// How to reach it, while it can be: over the last one. The others stand by.
@@ -104,11 +136,25 @@ struct Link {
 impl Link {
     /// A header was not taken. Gives how long to wait before another one is shown.
     fn pause(&mut self) -> Duration {
-        let wait = PAUSE.0.saturating_mul(1 << self.disbelieved.min(16));
-        self.disbelieved = self.disbelieved.saturating_add(1);
         self.paused = true;
-        wait.min(PAUSE.1)
+        longer(PAUSE, &mut self.disbelieved)
     }
+}
+
+/// The next wait of a row.
+fn longer((first, longest): (Duration, Duration), waited: &mut u32) -> Duration {
+    let wait = first.saturating_mul(1 << (*waited).min(16));
+    *waited = waited.saturating_add(1);
+    wait.min(longest)
+}
+
+/// What of the memory for answers something takes.
+fn cost(kind: &Kind) -> usize {
+    if is_packet(kind) { 0 } else { kind.encoded_len() + OVERHEAD }
+}
+
+fn is_packet(kind: &Kind) -> bool {
+    matches!(kind, Kind::Packet(_))
 }
 
 impl Peer {
@@ -117,6 +163,10 @@ impl Peer {
             chain,
             face,
             queue: VecDeque::new(),
+            held: None,
+            put_off: 0,
+            owed: 0,
+            behind: false,
             unproved: BTreeMap::new(),
             next: 0,
             links: Vec::new(),
@@ -131,15 +181,43 @@ impl Peer {
 
     pub(super) fn push(&mut self, number: u64, kind: Kind) {
         self.next = self.next.max(number);
-        self.queue.push_back((number, kind));
+        self.owed += cost(&kind);
+        match &mut self.held {
+            // Behind those before it.
+            Some(held) if is_packet(&kind) => held.push_back((number, kind)),
+            _ => self.queue.push_back((number, kind)),
+        }
     }
 
     /// Has something relayed that is not stored, unless it is to be relayed anyway.
     pub(super) fn push_new(&mut self, kind: Kind) {
-        if !self.queue.iter().any(|(_, queued)| *queued == kind) {
+        let mut waiting = self.queue.iter().chain(self.held.iter().flatten());
+        if !waiting.any(|(_, queued)| *queued == kind) {
             let number = self.next_number();
-            self.queue.push_back((number, kind));
+            self.push(number, kind);
         }
+    }
+
+    /// Whether so much waits for the other side that nothing is taken from it that asks for more.
+    /// What is none of that is: so it can always take what waits, and two hosts that are behind both
+    /// do not wait for each other.
+    pub(super) fn is_behind(&mut self) -> bool {
+        let Batch { messages: _, rejected, withdrawn, closing } = &self.aside;
+        let aside = rejected.len() + withdrawn.len() + closing.len();
+        // Each with a text, which may be as long.
+        let owed = self.owed + aside * 2 * OVERHEAD;
+        let behind = owed >= MAX_OWED;
+        if behind && !self.behind {
+            let chain = &self.chain;
+            tracing::warn!(chain, owed, "it takes too little: what it sends is put off");
+        }
+        self.behind = behind;
+        behind
+    }
+
+    /// Whether nothing was ever said to it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.next == 0 && self.links.is_empty() && self.aside == Batch::default()
     }
 
     /// It can be reached. Where two ways lead to it, the newer one is taken, and the older one
@@ -152,6 +230,7 @@ impl Peer {
         known: Option<Known>,
     ) {
         self.take_back();
+        self.release();
         self.queue.extend(mem::take(&mut self.unproved).into_values());
         let theirs = known.and_then(|known| Theirs::new(&self.face, &self.chain, known));
         let under_way = VecDeque::new();
@@ -161,21 +240,21 @@ impl Peer {
     pub(super) fn down(&mut self, id: u64) {
         if self.links.last().is_some_and(|link| link.id == id) {
             self.take_back();
+            self.release();
         }
         self.links.retain(|link| link.id != id);
     }
 
     /// The other side has not received a packet, and proves it; if that does not come as long as
     /// it can be reached, it is asked again when it next can be.
-    pub(super) fn await_proof(&mut self, number: u64, kind: Kind) {
-        if let Kind::Packet(packet) = &kind {
-            let key = (packet.source_channel.clone(), packet.sequence);
-            self.unproved.insert(key, (number, kind));
-        }
+    pub(super) fn await_proof(&mut self, number: u64, packet: channel::Packet) {
+        let name = (packet.source_channel.clone(), packet.sequence);
+        self.unproved.insert(name, (number, Kind::Packet(packet)));
     }
 
-    /// A packet is done with. Gives the number under which it is kept, if it was not received.
-    pub(super) fn done_with(&mut self, channel: &ChannelId, sequence: u64) -> Option<u64> {
+    /// It is proved what became of a packet. Gives the number that it was kept under if it was told
+    /// that it was not received.
+    pub(super) fn proved(&mut self, channel: &ChannelId, sequence: u64) -> Option<u64> {
         if self.unproved.is_empty() {
             return None;
         }
@@ -203,6 +282,30 @@ impl Peer {
         }
     }
 
+    /// Holds packets back, and what was put off (`true`), behind what else is to be said again and
+    /// all that waits. So the other side is told what it has to take first.
+    fn hold(&mut self, again: Vec<(Message, bool)>) {
+        let (mut held, mut others) = (VecDeque::new(), Vec::new());
+        for (message, put_off) in again {
+            match put_off || is_packet(&message.numbered.1) {
+                true => held.push_back(message.numbered),
+                false => others.push(message.numbered),
+            }
+        }
+        others.into_iter().rev().for_each(|numbered| self.queue.push_front(numbered));
+        let waiting = mem::take(&mut self.queue);
+        let (packets, others) = waiting.into_iter().partition(|(_, kind)| is_packet(kind));
+        self.queue = others;
+        let packets: VecDeque<_> = packets;
+        held.extend(packets);
+        held.extend(self.held.take().into_iter().flatten());
+        self.held = Some(held);
+    }
+
+    fn release(&mut self) {
+        self.queue.extend(self.held.take().into_iter().flatten());
+    }
+
     /// What is said with the next batch and without proof. Nothing, while it cannot be reached.
     pub(super) fn aside(&mut self) -> Option<&mut Batch> {
         (!self.links.is_empty()).then_some(&mut self.aside)
@@ -218,7 +321,7 @@ impl Peer {
         let Some(block) = ledger.latest() else { return Ok(()) };
         let Some(link) = self.links.last_mut() else { return Ok(()) };
         while link.under_way.len() < self.face.batches() {
-            let mut batch = mem::take(&mut self.aside);
+            let mut batch = some_of(&mut self.aside);
             let mut sent = Sent { aside: batch.clone(), ..Sent::default() };
             if let Some(theirs) = &mut link.theirs
                 && !link.paused
@@ -237,6 +340,7 @@ impl Peer {
                     let mut then = theirs.clone();
                     let header = first.then(|| then.header(ledger, block)).transpose()?;
                     let Some(message) = kind.message(ledger, block, &mut then)? else {
+                        self.owed = self.owed.saturating_sub(cost(&kind));
                         gone.push((self.chain.clone(), number));
                         continue;
                     };
@@ -260,15 +364,24 @@ impl Peer {
         Ok(())
     }
 
-    /// Proves things again over a way after a pause.
-    pub(super) fn go_on(&mut self, id: u64) {
-        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-            link.paused = false;
+    /// Goes on over a way after a pause.
+    pub(super) fn go_on(&mut self, id: u64, what: Pause) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
+        match what {
+            Pause::Proofs => link.paused = false,
+            Pause::Packets => self.release(),
         }
     }
 
     /// What became of the oldest batch that is under way.
     pub(super) fn relayed(&mut self, id: u64, outcomes: Option<Outcomes>) -> Relayed {
+        let relayed = self.became(id, outcomes);
+        let done: usize = relayed.done.iter().map(|(_, kind, ..)| cost(kind)).sum();
+        self.owed = self.owed.saturating_sub(done);
+        relayed
+    }
+
+    fn became(&mut self, id: u64, outcomes: Option<Outcomes>) -> Relayed {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return Relayed::default();
         };
@@ -294,51 +407,101 @@ impl Peer {
                 let followed = link.under_way.iter_mut().map(Sent::take);
                 let again = [sent].into_iter().chain(followed).collect();
                 self.say_again(again);
-                return Relayed { pause: Some(wait), ..Relayed::default() };
+                return Relayed { pause: Some((Pause::Proofs, wait)), ..Relayed::default() };
             }
             link.disbelieved = 0;
         }
         let results = sent.messages.into_iter().zip(results);
         // Of a solo machine also if nothing can be shown over this way any more: another one goes on.
-        if matches!(self.face, Face::Chain) {
-            let done = results.map(|(message, outcome)| message.became(outcome));
-            return Relayed { done: done.collect(), pause: None };
+        let fates = if matches!(self.face, Face::Chain) {
+            let mut fates = Fates::default();
+            results.for_each(|(message, outcome)| fates.add(message, outcome));
+            fates
+        } else {
+            // Over another way it may have been shown more meanwhile, and what it has counted is not
+            // this.
+            let is_this =
+                |theirs: &&Theirs| link.theirs.as_ref().is_some_and(|it| it.is_of(theirs));
+            let counted_here = theirs.as_ref().filter(is_this).and_then(Theirs::counted);
+            let taken = counted_here.unwrap_or_default();
+            let sure = sent.header && counted_here.is_some();
+            // If nothing was signed in vain, what is to be signed next is as it was thought to be.
+            let as_expected =
+                |theirs: &Theirs| link.theirs.as_ref().is_some_and(|it| it.is_at(theirs));
+            if !theirs.as_ref().is_some_and(as_expected) {
+                link.theirs = theirs;
+            }
+            of_those_that_count(results, taken, sure)
+        };
+        let Fates { done, mut again, put_off } = fates;
+        if done.iter().any(|(_, kind, ..)| is_packet(kind)) {
+            self.put_off = 0;
         }
-        // Over another way it may have been shown more meanwhile, and what it has counted is not this.
-        let is_this = |theirs: &&Theirs| link.theirs.as_ref().is_some_and(|it| it.is_of(theirs));
-        let counted_here = theirs.as_ref().filter(is_this).and_then(Theirs::counted);
-        let taken = counted_here.unwrap_or_default();
-        let sure = sent.header && counted_here.is_some();
-        // If nothing was signed in vain, what is to be signed next is as it was thought to be.
-        let as_expected = |theirs: &Theirs| link.theirs.as_ref().is_some_and(|it| it.is_at(theirs));
-        if !theirs.as_ref().is_some_and(as_expected) {
-            link.theirs = theirs;
+        if !put_off {
+            let messages = again.into_iter().map(|(message, _)| message).collect();
+            self.say_again(vec![Sent { messages, ..Sent::default() }]);
+            return Relayed { done, pause: None };
         }
-        let (done, again) = of_those_that_count(results, taken, sure);
-        self.say_again(vec![Sent { messages: again, ..Sent::default() }]);
-        Relayed { done, pause: None }
+        // What followed may be refused for coming before what was put off.
+        let followed = link.under_way.iter_mut().flat_map(|sent| mem::take(&mut sent.messages));
+        again.extend(followed.map(|message| (message, false)));
+        self.hold(again);
+        let wait = longer(HOLD, &mut self.put_off);
+        tracing::debug!(chain = self.chain, ?wait, "packets are held back: it has much to take");
+        Relayed { done, pause: Some((Pause::Packets, wait)) }
     }
 }
 
-/// What became of messages whose proofs count, and which of them are to be said again: those that
-/// followed on one that did not count. `sure`: the first one was as the client was to have it.
+/// What became of messages.
+#[derive(Default)]
+struct Fates {
+    done: Vec<Became>,
+    /// Those that are to be said again in their order, and whether they were put off.
+    again: Vec<(Message, bool)>,
+    /// Whether any was.
+    put_off: bool,
+}
+
+impl Fates {
+    fn add(&mut self, message: Message, outcome: Outcome) {
+        if outcome.code() == Code::Later {
+            self.put_off = true;
+            self.again.push((message, true));
+        } else {
+            self.done.push(message.became(outcome));
+        }
+    }
+}
+
+/// What became of messages whose proofs count: those are to be said again too that followed on one
+/// that did not count. `sure`: the first one was as the client was to have it.
 fn of_those_that_count(
     results: impl Iterator<Item = (Message, Outcome)>,
     taken: u64,
     mut sure: bool,
-) -> (Vec<Became>, Vec<Message>) {
-    let (mut done, mut again) = (Vec::new(), Vec::new());
+) -> Fates {
+    let mut fates = Fates::default();
     for (message, outcome) in results {
         let counted = message.counted.is_some_and(|counted| counted <= taken);
         // What follows on all that counted can only be refused for what it is.
         if outcome.code() == Code::Again && !counted && !sure {
-            again.push(message);
+            fates.again.push((message, false));
         } else {
-            done.push(message.became(outcome));
+            fates.add(message, outcome);
         }
         sure = counted;
     }
-    (done, again)
+    fates
+}
+
+/// As much of what is said besides as goes into one batch.
+fn some_of(aside: &mut Batch) -> Batch {
+    fn some<T>(all: &mut Vec<T>) -> Vec<T> {
+        all.drain(..all.len().min(MAX_ASIDE)).collect()
+    }
+    let Batch { messages: _, rejected, withdrawn, closing } = aside;
+    let (rejected, withdrawn) = (some(rejected), some(withdrawn));
+    Batch { messages: Vec::new(), rejected, withdrawn, closing: some(closing) }
 }
 
 /// A rejection as numbers and text, and back.
@@ -457,7 +620,7 @@ mod tests {
         let mut refused = outcomes(&[Code::Again, Code::Refused, Code::Refused]);
         refused.known = Some(known(4));
         let relayed = peer.relayed(7, Some(refused));
-        assert_eq!((relayed.done, relayed.pause), (vec![], Some(PAUSE.0)));
+        assert_eq!((relayed.done, relayed.pause), (vec![], Some((Pause::Proofs, PAUSE.0))));
         assert_eq!(queued(&peer), [1, 2, 3, 4, 5]);
         // It had no header of its own.
         assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Refused, Code::Refused]))).done, []);
@@ -466,6 +629,123 @@ mod tests {
         assert_eq!(link.under_way.len(), 0);
         let known = Theirs::new(&Face::Chain, "beta", known(4));
         assert_eq!(format!("{:?}", link.theirs), format!("{known:?}"));
+    }
+
+    fn packet(number: u64) -> Numbered {
+        let source_channel = "channel-3".to_owned();
+        (
+            number,
+            Kind::Packet(channel::Packet {
+                sequence: number,
+                source_channel,
+                ..channel::Packet::default()
+            }),
+        )
+    }
+
+    #[test]
+    fn what_was_put_off_is_said_again_in_its_order_behind_all_else() {
+        let mut peer = two_under_way();
+        peer.queue.clear();
+        let link = peer.links.last_mut().unwrap();
+        let state = |number: u64| (number, Kind::Connection(format!("connection-{number}")));
+        link.under_way = [
+            sent(false, vec![packet(1), state(2), packet(3)]),
+            sent(false, vec![packet(4), state(5), packet(6)]),
+        ]
+        .into();
+        for (number, kind) in [packet(7), state(8), packet(9), state(10)] {
+            peer.push(number, kind);
+        }
+        let relayed = peer.relayed(7, Some(outcomes(&[Code::Done, Code::Done, Code::Later])));
+        let done: Vec<_> = relayed.done.iter().map(|(number, ..)| *number).collect();
+        assert_eq!((done, relayed.pause), (vec![1, 2], Some((Pause::Packets, HOLD.0))));
+        // Packets come after it, and no others.
+        let (number, kind) = packet(11);
+        peer.push(number, kind);
+        let (number, kind) = state(12);
+        peer.push(number, kind);
+        assert_eq!(queued(&peer), [5, 8, 10, 12]);
+        // What became of those that followed says nothing: they were taken back.
+        let refused = peer.relayed(7, Some(outcomes(&[Code::Refused; 3])));
+        assert_eq!((refused.done, refused.pause), (vec![], None));
+        peer.go_on(7, Pause::Packets);
+        assert_eq!(queued(&peer), [5, 8, 10, 12, 3, 4, 6, 7, 9, 11]);
+        assert_eq!(peer.held, None);
+    }
+
+    #[test]
+    fn who_puts_all_off_is_asked_ever_more_rarely() {
+        let mut peer = two_under_way();
+        let mut waited = Vec::new();
+        for _ in 0..10 {
+            peer.links[0].under_way = [sent(false, vec![packet(1)])].into();
+            let relayed = peer.relayed(7, Some(outcomes(&[Code::Later])));
+            waited.push(relayed.pause.unwrap().1);
+            peer.go_on(7, Pause::Packets);
+            peer.queue.clear();
+        }
+        assert_eq!((waited[0], waited[1], waited[9]), (HOLD.0, HOLD.0 * 2, HOLD.1));
+        peer.links[0].under_way = [sent(false, vec![packet(1), packet(2)])].into();
+        let relayed = peer.relayed(7, Some(outcomes(&[Code::Unreceived, Code::Later])));
+        assert_eq!(relayed.pause, Some((Pause::Packets, HOLD.0)), "it goes on");
+    }
+
+    #[test]
+    fn what_is_owed_is_counted_until_it_is_taken() {
+        let mut peer = Peer::new("beta".to_owned(), Face::Chain);
+        let late = |sequence| {
+            let data = vec![7; 100_000];
+            Kind::TimedOut(channel::Packet { sequence, data, ..channel::Packet::default() })
+        };
+        for number in 1..=20 {
+            assert_eq!(peer.is_behind(), number > 11, "{number}");
+            peer.push(number, late(number));
+            peer.push(100 + number, packet(number).1);
+        }
+        let (batches, _) = mpsc::unbounded_channel();
+        peer.up(7, batches, Some(known(5)));
+        let messages = peer.queue.drain(..).collect();
+        peer.links[0].under_way.push_back(sent(false, messages));
+        assert!(peer.is_behind());
+        assert_eq!(peer.relayed(7, Some(outcomes(&[Code::Done; 40]))).done.len(), 40);
+        assert_eq!((peer.owed, peer.is_behind()), (0, false));
+        // What is said besides counts too.
+        let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
+        peer.aside().unwrap().rejected.extend(vec![why; 2_000]);
+        assert!(peer.is_behind());
+    }
+
+    #[test]
+    fn what_is_said_besides_goes_in_parts() {
+        let (mut peer, ledger, mut sent) = solo();
+        let why = rejected(&ChannelId::known("channel-3"), &Rejection::Busy);
+        peer.aside().unwrap().rejected.extend(vec![why; 1_000]);
+        for said in [MAX_ASIDE, 1_000 - MAX_ASIDE] {
+            peer.relay(&ledger, &mut Vec::new()).unwrap();
+            assert_eq!(batch(&mut sent).unwrap().rejected.len(), said);
+            let heard =
+                Outcomes { known: Some(solo_known(5, "beta/0123456789abcdef")), ..outcomes(&[]) };
+            assert_eq!(peer.relayed(7, Some(heard)).done, []);
+        }
+    }
+
+    #[test]
+    fn what_is_proved_is_not_said_again() {
+        let mut peer = two_under_way();
+        peer.queue.clear();
+        peer.links[0].under_way.clear();
+        for number in [10, 2, 3] {
+            let (number, Kind::Packet(packet)) = packet(number) else { unreachable!() };
+            peer.await_proof(number, packet);
+        }
+        let channel = ChannelId::known("channel-3");
+        assert_eq!((peer.proved(&channel, 3), peer.proved(&channel, 4)), (Some(3), None));
+        peer.down(7);
+        let (batches, _) = mpsc::unbounded_channel();
+        peer.up(8, batches, None);
+        assert_eq!(queued(&peer), [2, 10], "in the order of their channel");
+        assert!(peer.unproved.is_empty());
     }
 
     #[test]
@@ -477,10 +757,10 @@ mod tests {
                 Message { numbered, counted: Some(10 + number) }
             });
             let results = messages.zip(outcomes(codes).outcomes);
-            let (done, again) = of_those_that_count(results, taken, sure);
+            let Fates { done, again, .. } = of_those_that_count(results, taken, sure);
             let done: Vec<_> =
                 done.into_iter().map(|(number, _, code, _)| (number, code)).collect();
-            (done, again.into_iter().map(|message| message.numbered.0).collect::<Vec<_>>())
+            (done, again.into_iter().map(|(message, _)| message.numbered.0).collect::<Vec<_>>())
         };
         assert_eq!(said(&[Done, Done], 12, false), (vec![(1, Done), (2, Done)], vec![]));
         // The second one was no news.
@@ -597,7 +877,8 @@ mod tests {
             assert!(batch(&mut sent).is_some());
             let relayed = peer.relayed(7, Some(refused()));
             assert_eq!(relayed.done, []);
-            waited.push(relayed.pause.unwrap());
+            let Some((Pause::Proofs, wait)) = relayed.pause else { panic!("no pause") };
+            waited.push(wait);
             // Not before, but for what needs no proof.
             peer.relay(&ledger, &mut Vec::new()).unwrap();
             assert_eq!(batch(&mut sent), None);
@@ -608,7 +889,7 @@ mod tests {
             assert_eq!((said.messages, said.closing), (vec![], vec![closing]));
             let heard = Outcomes { known: Some(solo_known(6, other)), ..outcomes(&[]) };
             assert_eq!(peer.relayed(7, Some(heard)).done, []);
-            peer.go_on(7);
+            peer.go_on(7, Pause::Proofs);
         }
         assert_eq!((waited[0], waited[1], waited[11]), (PAUSE.0, PAUSE.0 * 2, PAUSE.1));
         assert!(waited.is_sorted(), "{waited:?}");

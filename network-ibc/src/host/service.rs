@@ -24,6 +24,7 @@ use super::{
     Hop, Shared,
     error::{HopError, HostError},
     inbox::Command,
+    peer::{MAX_ASIDE, MAX_MESSAGES},
     wire::{
         self, Batch, Client, Greeted, Greeting, Known, Outcomes, Proved, Role, Say, States, What,
     },
@@ -149,6 +150,13 @@ impl ConnectionHandler for Conversation {
             }
             What::Batch(batch) => {
                 let (chain, _) = self.proved()?;
+                // Each has an outcome, and may be of two bytes.
+                let Batch { messages, rejected, withdrawn, closing } = &batch;
+                let aside = rejected.len().max(withdrawn.len()).max(closing.len());
+                // A header stands before the others.
+                if messages.len() > MAX_MESSAGES + 1 || aside > MAX_ASIDE {
+                    return Err(Refusal::new("a batch has too much in it"));
+                }
                 self.ask(|reply| Command::Deliver { chain, batch, reply }).await?.encode_to_vec()
             }
         };

@@ -3,6 +3,7 @@ mod between;
 mod disbelief;
 #[cfg(feature = "durable")]
 mod late;
+mod overdue;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

@@ -195,4 +195,7 @@ pub(super) enum Code {
     /// The header before it was not taken, or a proof that counts did not follow on the last one
     /// that was: send it again with another.
     Again = 3,
+    /// Not looked at, as it asks for an answer and too many wait for the side that sends this: send
+    /// it again later, and nothing that is to follow on it before.
+    Later = 4,
 }

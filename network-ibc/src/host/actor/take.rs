@@ -10,6 +10,7 @@ use crate::{
     engine::{ConnectionState, Event, Message, Store as _},
     host::{
         datagram::{self, Kind},
+        peer::Peer,
         wire::{Batch, Code, Outcome, Outcomes},
     },
     identifier::{ChannelId, ConnectionId, PortId},
@@ -43,6 +44,14 @@ impl Actor {
     }
 
     fn take_message(&mut self, chain: &str, message: Message) -> Result<Code, EngineError> {
+        // They ask for answers, and all others do not.
+        let asks = matches!(
+            message,
+            Message::RecvPacket(_) | Message::ChannelOpenTry(_) | Message::ConnectionOpenTry(_)
+        );
+        if asks && self.peers.get_mut(chain).is_some_and(Peer::is_behind) {
+            return Ok(Code::Later);
+        }
         match message {
             Message::ConnectionOpenTry(try_) => {
                 // A host says it again until it hears that it was heard.
@@ -130,8 +139,12 @@ impl Actor {
                     Ok(Event::Received(packet)) => self.received(packet),
                     Ok(_) => {}
                     Err(error @ (EngineError::TimedOut { .. } | EngineError::State { .. })) => {
-                        let Some(packet) = packet else { return Err(error) };
-                        return Ok(self.not_received(chain, packet, &error));
+                        return match packet {
+                            Some(packet) if self.is_of(chain, &packet) => {
+                                Ok(self.not_received(chain, packet, &error))
+                            }
+                            _ => Err(error),
+                        };
                     }
                     Err(error) => return Err(error),
                 }
@@ -143,12 +156,8 @@ impl Actor {
                 if let Ok(Event::Acknowledged { packet, .. } | Event::TimedOut { packet, .. }) =
                     &event
                 {
+                    self.proved(chain, packet);
                     self.done_with(&packet.source_port, &packet.source_channel);
-                    let was_unreceived =
-                        self.peer(chain).done_with(&packet.source_channel, packet.sequence);
-                    if let Some(number) = was_unreceived {
-                        self.relayed_out(chain, number);
-                    }
                 }
                 match event {
                     Ok(Event::Acknowledged { packet, acknowledgement })
@@ -214,6 +223,20 @@ impl Actor {
         }
         // Not stored: what is forgotten by a restart is said with what follows.
         self.peer(&chain).push_new(Kind::settled(port, id));
+    }
+
+    /// Whether a packet is of a channel that leads to a chain: what is proved of one is proved to its
+    /// sender, and who has not sent it has no use for that.
+    fn is_of(&mut self, chain: &str, packet: &raw::Packet) -> bool {
+        let port = PortId::known(&packet.destination_port);
+        let id = ChannelId::known(&packet.destination_channel);
+        let end = self.with(|engine, stage, _| engine.channel(stage, &port, &id));
+        end.is_ok_and(|end| {
+            let other = end.counterparty.as_ref().map(ChannelId::as_str);
+            self.leads_to(&end.hop, chain)
+                && end.counterparty_port.as_str() == packet.source_port
+                && other == Some(&packet.source_channel)
+        })
     }
 
     /// Proves to the sender of a packet that it was not received, if that is so.

@@ -26,6 +26,9 @@ use crate::{
 /// How often the next header is asked for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long is waited until the chain has taken more of what the host has for it.
+const BEHIND: Duration = Duration::from_secs(1);
+
 impl Relayer {
     /// Gives messages to the host, behind the header of the block that their proofs are checked
     /// with. Gives whether that could be: it cannot if the node has forgotten that block meanwhile, or
@@ -115,6 +118,11 @@ impl Relayer {
             }
             if next < height {
                 step = u64::MAX;
+                continue;
+            }
+            if outcomes.outcomes.iter().any(|outcome| outcome.code() == Code::Later) {
+                // All again: what was taken is taken as done.
+                time::sleep(BEHIND).await;
                 continue;
             }
             for outcome in outcomes.outcomes {
