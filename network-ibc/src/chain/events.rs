@@ -41,11 +41,8 @@ pub(crate) struct ChainEvents {
     next: u64,
     /// Whether it is known that the node still has that block.
     begun: bool,
-    asked: FuturesOrdered<BoxFuture<'static, Result<Heard, Large>>>,
+    asked: FuturesOrdered<BoxFuture<'static, Heard>>,
 }
-
-/// There is much to tell of the block at this height: it is asked for when it is the next one.
-struct Large(u64);
 
 impl ChainEvents {
     /// The events from a height on.
@@ -68,18 +65,11 @@ impl ChainEvents {
         loop {
             let latest = *self.heights.latest.borrow_and_update();
             while self.asked.len() < AHEAD && self.next <= latest {
-                let heard = heard(self.rpc.clone(), self.next, Size::Usual);
-                self.asked.push_back(heard.boxed());
+                self.asked.push_back(heard(self.rpc.clone(), self.next).boxed());
                 self.next += 1;
             }
             tokio::select! {
-                Some(asked) = self.asked.next() => match asked {
-                    Ok(heard) => return heard,
-                    Err(Large(height)) => {
-                        let again = heard(self.rpc.clone(), height, Size::Any);
-                        self.asked.push_front(again.boxed());
-                    }
-                },
+                Some(heard) = self.asked.next() => return heard,
                 changed = self.heights.latest.changed() => {
                     // The task that tells lasts as long as this: not so only if it has panicked.
                     if changed.is_err() {
@@ -125,26 +115,14 @@ impl std::fmt::Debug for ChainEvents {
     }
 }
 
-/// How large an answer may be.
-#[derive(Clone, Copy)]
-enum Size {
-    Usual,
-    Any,
-}
-
 /// Asks for a block until there is an answer that will not change.
-async fn heard(rpc: Rpc, height: u64, size: Size) -> Result<Heard, Large> {
+async fn heard(rpc: Rpc, height: u64) -> Heard {
     let (mut wait, mut tries) = (RETRY.0, 0);
     loop {
-        let results = match size {
-            Size::Usual => rpc.usual_block_results(height).await,
-            Size::Any => rpc.large_block_results(height).await.map(Some),
-        };
-        let error = match results {
-            Ok(Some(results)) => {
-                return Ok(Heard::Block { height, events: IbcEvent::all_of(&results) });
+        let error = match rpc.block_results(height).await {
+            Ok(results) => {
+                return Heard::Block { height, events: IbcEvent::all_of(&results) };
             }
-            Ok(None) => return Err(Large(height)),
             Err(error) => error,
         };
         if !may_come(&error) {
@@ -152,7 +130,7 @@ async fn heard(rpc: Rpc, height: u64, size: Size) -> Result<Heard, Large> {
         }
         if gone(&error) || tries == TRIES {
             tracing::warn!(height, %error, "what happened in a block cannot be known");
-            return Ok(Heard::Missed { from: height, to: height });
+            return Heard::Missed { from: height, to: height };
         }
         tracing::debug!(height, %error, "what happened in a block is not known yet");
         sleep(wait).await;

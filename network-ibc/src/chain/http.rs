@@ -12,7 +12,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rustls::ClientConfig;
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::RpcError;
 
@@ -34,8 +33,6 @@ pub(super) struct Http {
     shown: Arc<str>,
     timeout: Duration,
     limit: usize,
-    /// Whoever takes a large answer.
-    large: Arc<Mutex<()>>,
 }
 
 impl Http {
@@ -85,7 +82,7 @@ impl Http {
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
             .build(connector.clone());
-        Ok(Self { client, connector, uri, shown, timeout, limit, large: Arc::default() })
+        Ok(Self { client, connector, uri, shown, timeout, limit })
     }
 
     /// The URL, as it may be shown to anybody.
@@ -97,40 +94,28 @@ impl Http {
         self.timeout
     }
 
-    /// How many bytes a body may have that comes back.
-    pub(super) fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Waits until nobody else takes a large answer, so that a node cannot make this process hold many
-    /// of them.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.large.lock().await
-    }
-
-    /// Sends a body and takes the one that comes back, of up to `limit` bytes, with its status.
+    /// Sends a body and takes the one that comes back, with its status.
     ///
     /// # Cancel safety
     /// Dropping the future ends the request; the node may have had it.
     pub(super) async fn post(
         &self,
         method: &'static str,
-        body: Bytes,
-        limit: usize,
+        body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), RpcError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.unreachable(error))?;
         let answer = async {
             let response =
                 self.client.request(request).await.map_err(|error| self.unreachable(error))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            let body = Limited::new(body, self.limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    RpcError::TooLarge { url: self.shown.to_string(), method, limit }
+                    RpcError::TooLarge { url: self.shown.to_string(), method, limit: self.limit }
                 } else {
                     RpcError::Unreachable { url: self.shown.to_string(), source: error.into() }
                 }

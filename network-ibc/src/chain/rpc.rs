@@ -24,10 +24,6 @@ use super::{
 };
 use crate::height::Timestamp;
 
-/// How many bytes an answer has at most that may be one of many at once. A larger one is asked for
-/// again, when no other large one is. In tests there are more of them.
-pub(super) const USUAL: usize = if cfg!(test) { 256 << 10 } else { 4 << 20 };
-
 /// How a node is talked to.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -35,7 +31,7 @@ pub struct RpcSettings {
     /// How long an answer may take. Default: 10 seconds.
     pub timeout: Duration,
     /// How many bytes an answer may have. What happened in one block is one answer. Default: 64
-    /// MiB. Of answers with more than 4 MiB one is taken at a time.
+    /// MiB.
     pub max_answer: usize,
     /// How often it is looked, over all channels, for packets and acknowledgements that the node has
     /// not told of. What has waited twice is told. Default: 10 minutes.
@@ -51,11 +47,6 @@ impl Default for RpcSettings {
         }
     }
 }
-
-/// Of how many bytes a query is answered with much: a trial tells of all that a transaction does.
-const MUCH: usize = USUAL / 16;
-
-const BLOCK_RESULTS: &str = "block_results";
 
 /// What a node says of itself and of its chain.
 #[derive(Clone, Debug)]
@@ -184,13 +175,7 @@ impl Rpc {
         if let (Some(height), Some(params)) = (height, params.as_object_mut()) {
             params.insert("height".to_owned(), json!(height.to_string()));
         }
-        const METHOD: &str = "abci_query";
-        let answer: Response<RawQuery> = if data.len() > MUCH {
-            // Not twice: to try a transaction costs the node more than to tell of it.
-            self.large(METHOD, request(METHOD, &params)).await?
-        } else {
-            self.call(METHOD, params).await?
-        };
+        let answer: Response<RawQuery> = self.call("abci_query", params).await?;
         let raw = answer.response;
         if raw.code != 0 {
             return Err(RpcError::Query {
@@ -283,34 +268,13 @@ impl Rpc {
         Ok(found.blocks.into_iter().map(|found| found.block.header.height).collect())
     }
 
-    /// What happened in a block, and in its transactions.
     pub(super) async fn block_results(&self, height: u64) -> Result<RawResults, RpcError> {
-        match self.usual_block_results(height).await? {
-            Some(results) => Ok(results),
-            None => self.large_block_results(height).await,
-        }
-    }
-
-    /// The same, `None` if there is too much of it to ask for several such blocks at once.
-    pub(super) async fn usual_block_results(
-        &self,
-        height: u64,
-    ) -> Result<Option<RawResults>, RpcError> {
-        let raw = self.usual(BLOCK_RESULTS, of_block(BLOCK_RESULTS, height)).await?;
-        raw.map(|raw| self.of_height(raw, height)).transpose()
-    }
-
-    /// The same of a block of which it is known that there is much.
-    pub(super) async fn large_block_results(&self, height: u64) -> Result<RawResults, RpcError> {
-        let raw = self.large(BLOCK_RESULTS, of_block(BLOCK_RESULTS, height)).await?;
-        self.of_height(raw, height)
-    }
-
-    fn of_height(&self, raw: RawResults, height: u64) -> Result<RawResults, RpcError> {
+        const METHOD: &str = "block_results";
+        let raw: RawResults = self.call(METHOD, json!({ "height": height.to_string() })).await?;
         if raw.height == height {
             Ok(raw)
         } else {
-            Err(self.unexpected(BLOCK_RESULTS, "they are of another height"))
+            Err(self.unexpected(METHOD, "they are of another height"))
         }
     }
 
@@ -332,49 +296,16 @@ impl Rpc {
         result.map(Some).ok_or_else(missing)
     }
 
-    /// Calls a method, whose answer may be large.
     async fn call<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,
     ) -> Result<T, RpcError> {
-        let request = request(method, &params);
-        if let Some(answer) = self.usual(method, request.clone()).await? {
-            return Ok(answer);
-        }
-        self.large(method, request).await
-    }
-
-    /// Sends a request; `None` if the answer is larger than answers usually are.
-    async fn usual<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        request: Bytes,
-    ) -> Result<Option<T>, RpcError> {
-        match self.post(method, request, USUAL.min(self.http.limit())).await {
-            Err(RpcError::TooLarge { limit, .. }) if limit < self.http.limit() => Ok(None),
-            answer => answer.map(Some),
-        }
-    }
-
-    /// Sends a request whose answer is known to be large.
-    async fn large<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        request: Bytes,
-    ) -> Result<T, RpcError> {
-        // It is read before somebody else's turn comes.
-        let _turn = self.http.turn().await;
-        self.post(method, request, self.http.limit()).await
-    }
-
-    async fn post<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        request: Bytes,
-        limit: usize,
-    ) -> Result<T, RpcError> {
-        let (status, body) = self.http.post(method, request, limit).await?;
+        // One request a connection at a time: the id tells nothing that is not known, and is
+        // checked because a cache between here and the node may think otherwise.
+        const ID: i64 = 1;
+        let body = json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params });
+        let (status, body) = self.http.post(method, body.to_string().into_bytes()).await?;
         let url = || self.http.url().to_owned();
         let envelope: Envelope<T> = match serde_json::from_slice(&body) {
             Ok(envelope) => envelope,
@@ -400,18 +331,6 @@ impl Rpc {
         let (url, reason) = (self.http.url().to_owned(), excerpt(reason));
         RpcError::Unexpected { url, method, reason }
     }
-}
-
-/// Of requests. There is one at a time on a connection, so it tells nothing that is not known; it is
-/// checked because a cache between here and the node may think otherwise.
-const ID: i64 = 1;
-
-fn request(method: &str, params: &Value) -> Bytes {
-    json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params }).to_string().into()
-}
-
-fn of_block(method: &str, height: u64) -> Bytes {
-    request(method, &json!({ "height": height.to_string() }))
 }
 
 /// A time, as Go writes it (RFC 3339).

@@ -2,7 +2,7 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use super::{
     ChainConfig, ChainKey, RpcError, TxError, TxSettings,
     events::{ChainEvents, Heard},
     preflight::{Check, Level, preflight},
-    rpc::{Rpc, RpcSettings, USUAL},
+    rpc::{Rpc, RpcSettings},
     socket::Socket,
     submit::Submitter,
 };
@@ -402,47 +402,6 @@ async fn blocks_beyond_the_end_of_the_chain_are_not_waited_for() {
     assert!(matches!(missed, Heard::Missed { to: 7, .. }), "{missed:?}");
     // It may be a little behind that one.
     assert!(first(20).await.is_err());
-}
-
-/// So that a node cannot make a host hold more than one of them.
-#[tokio::test]
-async fn large_answers_are_taken_one_at_a_time() {
-    let asked = Arc::new(Mutex::new([0; 13]));
-    let counted = asked.clone();
-    let node = Strange::asked(move |asked| {
-        let result = match asked["params"]["height"].as_str() {
-            None => status("12"),
-            Some(height) => {
-                let number: usize = height.parse().unwrap();
-                counted.lock().unwrap()[number] += 1;
-                // Each second block.
-                let more = "x".repeat(if number.is_multiple_of(2) { USUAL } else { 0 });
-                json!({ "height": height, "more": more })
-            }
-        };
-        (200, json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string())
-    })
-    .await;
-    let rpc = Rpc::new(node.rpc.http().url(), &RpcSettings::default()).unwrap();
-    let mut events = ChainEvents::from(rpc.clone(), 1);
-    let turn = rpc.http().turn().await;
-    let first = events.next().await;
-    assert!(matches!(first, Heard::Block { height: 1, .. }), "{first:?}");
-    // Many are asked for, and the large one waits.
-    assert!(tokio::time::timeout(TIMEOUT, events.next()).await.is_err());
-    assert!(asked.lock().unwrap()[3..8].iter().all(|times| *times > 0));
-    assert!(tokio::time::timeout(TIMEOUT, rpc.block_results(4)).await.is_err());
-    rpc.block_results(5).await.unwrap();
-    drop(turn);
-    for wanted in 2..=12 {
-        let heard = tokio::time::timeout(TIMEOUT * 10, events.next()).await.unwrap();
-        assert!(matches!(heard, Heard::Block { height, .. } if height == wanted), "{heard:?}");
-    }
-    assert_eq!(asked.lock().unwrap()[1..], [1, 2, 1, 3, 2, 2, 1, 2, 1, 2, 1, 2]);
-    let small = RpcSettings { max_answer: USUAL, ..RpcSettings::default() };
-    let rpc = Rpc::new(node.rpc.http().url(), &small).unwrap();
-    let error = rpc.block_results(2).await.map(drop).unwrap_err();
-    assert!(matches!(error, RpcError::TooLarge { limit: USUAL, .. }), "{error}");
 }
 
 #[tokio::test]

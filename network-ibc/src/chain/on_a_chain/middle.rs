@@ -84,8 +84,7 @@ async fn serve(mut stream: TcpStream, node: &Rpc, judge: &Judge) {
             json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error }).to_string()
         }
         Verdict::Pass | Verdict::PassAndLose | Verdict::Change(_) => {
-            let http = node.http();
-            let Ok((_, answer)) = http.post("any", body.into(), http.limit()).await else { return };
+            let Ok((_, answer)) = node.http().post("any", body).await else { return };
             let mut answer: Value = serde_json::from_slice(&answer).unwrap();
             if let Verdict::Change(change) = &verdict {
                 change(&mut answer["result"]);
