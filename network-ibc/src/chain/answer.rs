@@ -1,9 +1,16 @@
 //! What a node answers, as CometBFT from 0.37 on writes it: numbers of 64 bits and bytes are text.
 
-use std::{fmt::Display, str::FromStr};
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+    str::FromStr,
+};
 
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, Visitor},
+};
 use tendermint_proto::v0_38::types::{SignedHeader, Validator};
 
 /// What every answer is in.
@@ -263,24 +270,63 @@ pub(super) struct AnnouncedData {
     pub(super) value: HeaderOnly,
 }
 
+/// Bytes that a value in an answer has on average, at least: names, quotes and what it says. Those of
+/// what happens in a block have more than eight.
+const VALUE: usize = 6;
+/// How many there may be without regard to that.
+const VALUES: usize = 1_000;
+
+/// Whether an answer consists of more values than an honest one can: `{}` is three bytes with its
+/// comma, and read it is an object with all of its fields. So what is read takes no more than some
+/// times the memory of the text.
+pub(super) fn is_crowded(text: &[u8]) -> bool {
+    let (mut quoted, mut escaped, mut values) = (false, false, 0_usize);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'{' | b'[' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    values > VALUES + text.len() / VALUE
+}
+
 /// A number, which may be written as text and may be missing.
 fn number<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err: Display> + Deserialize<'de> + Default,
+    T: FromStr<Err: Display> + TryFrom<i64> + TryFrom<u64> + Default,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Text(String),
-        Number(T),
+    // Not an untagged enum, which would keep whatever stands there to try it twice.
+    struct Number<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: Display> + TryFrom<i64> + TryFrom<u64> + Default> Visitor<'_> for Number<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            if text.is_empty() { Ok(T::default()) } else { text.parse().map_err(E::custom) }
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
+            T::try_from(number).map_err(|_| E::custom("a number is too small"))
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
+            T::try_from(number).map_err(|_| E::custom("a number is too large"))
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<T, E> {
+            Ok(T::default())
+        }
     }
-    match Option::<Either<T>>::deserialize(from)? {
-        None => Ok(T::default()),
-        Some(Either::Number(number)) => Ok(number),
-        Some(Either::Text(text)) if text.is_empty() => Ok(T::default()),
-        Some(Either::Text(text)) => text.parse().map_err(D::Error::custom),
-    }
+
+    from.deserialize_any(Number(PhantomData))
 }
 
 fn base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {

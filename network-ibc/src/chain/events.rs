@@ -1,12 +1,13 @@
 //! What happens on a chain, block by block.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use tokio::time::sleep;
 
 use super::{
     RpcError,
+    answer::RawResults,
     event::IbcEvent,
     heights::Heights,
     rpc::{Rpc, Status},
@@ -41,15 +42,25 @@ pub(crate) struct ChainEvents {
     next: u64,
     /// Whether it is known that the node still has that block.
     begun: bool,
-    asked: FuturesOrdered<BoxFuture<'static, Heard>>,
+    asked: FuturesOrdered<BoxFuture<'static, Ahead>>,
+    answered: VecDeque<Ahead>,
+    /// The next block to tell of, if there is much to tell.
+    long: Option<BoxFuture<'static, Heard>>,
+}
+
+/// What was asked for ahead of its turn. Blocks of which there is much to tell wait for theirs: else
+/// as many of them would be held.
+enum Ahead {
+    Short(Heard),
+    Long(u64),
 }
 
 impl ChainEvents {
     /// The events from a height on.
     pub(crate) fn from(rpc: Rpc, height: u64) -> Self {
         let heights = Heights::follow(rpc.clone());
-        let asked = FuturesOrdered::new();
-        Self { rpc, heights, next: height.max(1), begun: false, asked }
+        let (asked, answered) = (FuturesOrdered::new(), VecDeque::new());
+        Self { rpc, heights, next: height.max(1), begun: false, asked, answered, long: None }
     }
 
     /// Waits for the next block.
@@ -63,13 +74,26 @@ impl ChainEvents {
             return missed;
         }
         loop {
+            if self.long.is_none() {
+                match self.answered.pop_front() {
+                    Some(Ahead::Short(heard)) => return heard,
+                    Some(Ahead::Long(height)) => {
+                        self.long = Some(heard(self.rpc.clone(), height).boxed());
+                    }
+                    None => {}
+                }
+            }
             let latest = *self.heights.latest.borrow_and_update();
-            while self.asked.len() < AHEAD && self.next <= latest {
-                self.asked.push_back(heard(self.rpc.clone(), self.next).boxed());
+            while self.asked.len() + self.answered.len() < AHEAD && self.next <= latest {
+                self.asked.push_back(ahead(self.rpc.clone(), self.next).boxed());
                 self.next += 1;
             }
             tokio::select! {
-                Some(heard) = self.asked.next() => return heard,
+                heard = answer(&mut self.long) => {
+                    self.long = None;
+                    return heard;
+                }
+                Some(ahead) = self.asked.next() => self.answered.push_back(ahead),
                 changed = self.heights.latest.changed() => {
                     // The task that tells lasts as long as this: not so only if it has panicked.
                     if changed.is_err() {
@@ -115,13 +139,46 @@ impl std::fmt::Debug for ChainEvents {
     }
 }
 
-/// Asks for a block until there is an answer that will not change.
+/// Waits for what is asked for; never ends if that is nothing.
+async fn answer(asked: &mut Option<BoxFuture<'static, Heard>>) -> Heard {
+    match asked {
+        Some(asked) => asked.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks for a block until there is an answer that will not change, however long that is.
 async fn heard(rpc: Rpc, height: u64) -> Heard {
+    match asked(height, || rpc.block_results(height)).await {
+        Ok(heard) => heard,
+        Err(error) => missed(height, &error),
+    }
+}
+
+/// The same ahead of its turn.
+async fn ahead(rpc: Rpc, height: u64) -> Ahead {
+    match asked(height, || rpc.short_block_results(height)).await {
+        Ok(heard) => Ahead::Short(heard),
+        Err(RpcError::TooLarge { .. }) => Ahead::Long(height),
+        Err(error) => Ahead::Short(missed(height, &error)),
+    }
+}
+
+fn missed(height: u64, error: &RpcError) -> Heard {
+    tracing::warn!(height, %error, "what happened in a block cannot be known");
+    Heard::Missed { from: height, to: height }
+}
+
+/// Asks until there is an answer, or no hope of one.
+async fn asked<F: Future<Output = Result<RawResults, RpcError>>>(
+    height: u64,
+    ask: impl Fn() -> F,
+) -> Result<Heard, RpcError> {
     let (mut wait, mut tries) = (RETRY.0, 0);
     loop {
-        let error = match rpc.block_results(height).await {
+        let error = match ask().await {
             Ok(results) => {
-                return Heard::Block { height, events: IbcEvent::all_of(&results) };
+                return Ok(Heard::Block { height, events: IbcEvent::all_of(&results) });
             }
             Err(error) => error,
         };
@@ -129,8 +186,7 @@ async fn heard(rpc: Rpc, height: u64) -> Heard {
             tries += 1;
         }
         if gone(&error) || tries == TRIES {
-            tracing::warn!(height, %error, "what happened in a block cannot be known");
-            return Heard::Missed { from: height, to: height };
+            return Err(error);
         }
         tracing::debug!(height, %error, "what happened in a block is not known yet");
         sleep(wait).await;

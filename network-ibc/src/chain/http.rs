@@ -1,4 +1,6 @@
 //! HTTP to a node: what is asked is small, what is answered is bounded in size and in time.
+//!
+//! Many are asked at once, so most answers have to be short; of long ones there is one at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +14,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rustls::ClientConfig;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::RpcError;
 
@@ -19,6 +22,9 @@ use super::RpcError;
 const IDLE: usize = 4;
 /// A connection that was silent for longer may have been forgotten by whatever is between.
 const IDLE_FOR: Duration = Duration::from_secs(20);
+
+/// How many bytes an answer may have beside others.
+pub(super) const SHORT: usize = 1 << 20;
 
 /// A connection of its own to a node.
 pub(super) type Stream = TokioIo<MaybeHttpsStream<TokioIo<tokio::net::TcpStream>>>;
@@ -33,6 +39,8 @@ pub(super) struct Http {
     shown: Arc<str>,
     timeout: Duration,
     limit: usize,
+    /// Whoever asks for a long answer.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Http {
@@ -82,7 +90,7 @@ impl Http {
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
             .build(connector.clone());
-        Ok(Self { client, connector, uri, shown, timeout, limit })
+        Ok(Self { client, connector, uri, shown, timeout, limit, turn: Arc::default() })
     }
 
     /// The URL, as it may be shown to anybody.
@@ -94,7 +102,19 @@ impl Http {
         self.timeout
     }
 
-    /// Sends a body and takes the one that comes back, with its status.
+    /// How many bytes an answer may have, and how many beside others.
+    pub(super) fn limits(&self) -> (usize, usize) {
+        (self.limit, self.limit.min(SHORT))
+    }
+
+    /// The turn to have a long answer, until it was read. Who has it before is done in the time of an
+    /// answer.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Sends a body and takes the one that comes back, with its status. `limit`: how many bytes that
+    /// may have.
     ///
     /// # Cancel safety
     /// Dropping the future ends the request; the node may have had it.
@@ -102,6 +122,7 @@ impl Http {
         &self,
         method: &'static str,
         body: Vec<u8>,
+        limit: usize,
     ) -> Result<(StatusCode, Bytes), RpcError> {
         let request = Request::builder()
             .method(Method::POST)
@@ -113,9 +134,9 @@ impl Http {
             let response =
                 self.client.request(request).await.map_err(|error| self.unreachable(error))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, self.limit).collect().await.map_err(|error| {
+            let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    RpcError::TooLarge { url: self.shown.to_string(), method, limit: self.limit }
+                    RpcError::TooLarge { url: self.shown.to_string(), method, limit }
                 } else {
                     RpcError::Unreachable { url: self.shown.to_string(), source: error.into() }
                 }

@@ -35,7 +35,7 @@ use ibc_proto::{
         },
     },
 };
-use prost::Message;
+use prost::{Message, encoding, encoding::DecodeContext};
 
 use super::{RpcError, error::excerpt, rpc::Rpc};
 use crate::{
@@ -116,7 +116,7 @@ impl Rpc {
     pub(super) async fn simulate(&self, tx: Vec<u8>) -> Result<u64, RpcError> {
         const PATH: &str = "/cosmos.tx.v1beta1.Service/Simulate";
         let request = SimulateRequest { tx_bytes: tx, ..SimulateRequest::default() };
-        let (answer, _) = self.ask::<Trial>(PATH, &request, None).await?;
+        let (answer, _) = self.ask_long::<Trial>(PATH, &request).await?;
         let used = answer.gas_info.map(|info| info.gas_used);
         used.ok_or_else(|| self.unexpected("abci_query", "it says nothing of gas"))
     }
@@ -239,7 +239,8 @@ impl Rpc {
                 pagination: Some(page),
             };
             let (answer, _) =
-                self.ask::<QueryConnectionChannelsResponse>(PATH, &request, None).await?;
+                self.ask_long::<QueryConnectionChannelsResponse>(PATH, &request).await?;
+            let bytes = answer.encoded_len();
             let read = answer.channels.into_iter().filter_map(|raw| {
                 let port = PortId::new(&raw.port_id).ok().filter(PortId::is_ics24)?;
                 let id = ChannelId::new(&raw.channel_id).ok().filter(ChannelId::is_ics24)?;
@@ -253,7 +254,7 @@ impl Rpc {
                 };
                 Some((port, id, Channel::decode(&raw.encode_to_vec()).ok()?))
             });
-            Ok((read.collect(), answer.pagination))
+            Ok(Page { some: read.collect(), next: answer.pagination, bytes })
         })
         .await
     }
@@ -274,10 +275,11 @@ impl Rpc {
                 };
                 let (answer, _) =
                     self.ask::<QueryPacketCommitmentsResponse>(PATH, &request, None).await?;
+                let bytes = answer.encoded_len();
                 let states = answer.commitments.into_iter();
                 let states =
                     states.map(|raw| PacketState { sequence: raw.sequence, data: raw.data });
-                Ok((states.collect(), answer.pagination))
+                Ok(Page { some: states.collect(), next: answer.pagination, bytes })
             })
             .await;
         // The chain lists them by the text of their keys: 1, 10, 2.
@@ -320,30 +322,47 @@ impl Rpc {
         height: Option<u64>,
     ) -> Result<(A, u64), RpcError> {
         let answer = self.query(path, &request.encode_to_vec(), height).await?;
-        let read = A::decode(&answer.value[..]);
-        let read = read.map_err(|error| self.unexpected("abci_query", &error.to_string()))?;
-        Ok((read, answer.height))
+        Ok((self.read(&answer.value)?, answer.height))
     }
 
-    async fn paged<T, F: Future<Output = Result<(Vec<T>, Option<PageResponse>), RpcError>>>(
+    /// The same of what others on the chain may have made long.
+    async fn ask_long<A: Message + Default>(
+        &self,
+        path: &str,
+        request: &impl Message,
+    ) -> Result<(A, u64), RpcError> {
+        let answer = self.long_query(path, &request.encode_to_vec()).await?;
+        // An entry of two bytes is read as one with all of its fields.
+        if fields(&answer.value).is_none_or(|fields| fields > PAGE as usize + 2) {
+            return Err(self.unexpected("abci_query", "it has more entries than were asked for"));
+        }
+        Ok((self.read(&answer.value)?, answer.height))
+    }
+
+    fn read<A: Message + Default>(&self, value: &[u8]) -> Result<A, RpcError> {
+        A::decode(value).map_err(|error| self.unexpected("abci_query", &error.to_string()))
+    }
+
+    async fn paged<T, F: Future<Output = Result<Page<T>, RpcError>>>(
         &self,
         ask: impl Fn(PageRequest) -> F,
     ) -> Result<Vec<T>, RpcError> {
         self.paged_up_to(MAX_PAGES, ask).await
     }
 
-    async fn paged_up_to<
-        T,
-        F: Future<Output = Result<(Vec<T>, Option<PageResponse>), RpcError>>,
-    >(
+    async fn paged_up_to<T, F: Future<Output = Result<Page<T>, RpcError>>>(
         &self,
         pages: usize,
         ask: impl Fn(PageRequest) -> F,
     ) -> Result<Vec<T>, RpcError> {
-        let (mut all, mut key) = (Vec::new(), Vec::new());
+        let (mut all, mut key, mut left) = (Vec::new(), Vec::new(), self.http().limits().0);
         for _ in 0..pages {
             let page = PageRequest { key, limit: PAGE, ..PageRequest::default() };
-            let (some, next) = ask(page).await?;
+            let Page { some, next, bytes } = ask(page).await?;
+            let Some(rest) = left.checked_sub(bytes) else {
+                return Err(self.unexpected("abci_query", "its pages are too long together"));
+            };
+            left = rest;
             all.extend(some);
             key = next.map(|next| next.next_key).unwrap_or_default();
             if key.is_empty() {
@@ -352,6 +371,25 @@ impl Rpc {
         }
         Err(self.unexpected("abci_query", &format!("there are more than {pages} pages of them")))
     }
+}
+
+/// A part of a list.
+struct Page<T> {
+    some: Vec<T>,
+    next: Option<PageResponse>,
+    /// How long it was.
+    bytes: usize,
+}
+
+/// How many fields a message has at its top; `None` if it is none.
+fn fields(mut message: &[u8]) -> Option<usize> {
+    let mut fields = 0;
+    while !message.is_empty() {
+        let (tag, kind) = encoding::decode_key(&mut message).ok()?;
+        encoding::skip_field(kind, tag, &mut message, DecodeContext::default()).ok()?;
+        fields += 1;
+    }
+    Some(fields)
 }
 
 /// Of the Go modules that a program is built of, each with its version, the version of ibc-go.

@@ -18,9 +18,10 @@ use super::{
     answer::{
         Checked, ConsensusParams, Envelope, Found, FoundBlocks, Included, NodeError, RawBlock,
         RawCommit, RawParams, RawQuery, RawResults, RawStatus, RawValidators, Response, TxResult,
+        is_crowded,
     },
     error::excerpt,
-    http::Http,
+    http::{Http, SHORT},
 };
 use crate::height::Timestamp;
 
@@ -30,8 +31,8 @@ use crate::height::Timestamp;
 pub struct RpcSettings {
     /// How long an answer may take. Default: 10 seconds.
     pub timeout: Duration,
-    /// How many bytes an answer may have. What happened in one block is one answer. Default: 64
-    /// MiB.
+    /// How many bytes an answer may have. What happened in one block is one answer. Those of more than
+    /// 1 MiB are asked for again, one at a time. Default: 64 MiB.
     pub max_answer: usize,
     /// How often it is looked, over all channels, for packets and acknowledgements that the node has
     /// not told of. What has waited twice is told. Default: 10 minutes.
@@ -47,6 +48,9 @@ impl Default for RpcSettings {
         }
     }
 }
+
+/// A question of more bytes than this has a long answer.
+const MUCH: usize = SHORT / 16;
 
 /// What a node says of itself and of its chain.
 #[derive(Clone, Debug)]
@@ -106,7 +110,7 @@ impl Rpc {
     }
 
     pub(crate) async fn status(&self) -> Result<Status, RpcError> {
-        let raw: RawStatus = self.call("status", json!({})).await?;
+        let raw: RawStatus = self.call_short("status", json!({})).await?;
         Ok(Status {
             chain: raw.node_info.network,
             version: raw.node_info.version,
@@ -122,7 +126,8 @@ impl Rpc {
         // Of the last block: while it is executed, a node has none for the one that it asks itself
         // for if no height is named.
         let height = self.status().await?.height.to_string();
-        let answer: RawParams = self.call("consensus_params", json!({ "height": height })).await?;
+        let params = json!({ "height": height });
+        let answer: RawParams = self.call_short("consensus_params", params).await?;
         Ok(answer.consensus_params)
     }
 
@@ -133,7 +138,21 @@ impl Rpc {
         data: &[u8],
         height: Option<u64>,
     ) -> Result<Answer, RpcError> {
-        let raw = self.abci_query(path, data, height, false).await?;
+        let raw = self.call_short("abci_query", asked(path, data, height, false)).await?;
+        let raw = self.queried(path, raw)?;
+        Ok(Answer { value: raw.value, height: raw.height })
+    }
+
+    /// The same, where the answer may be long.
+    pub(super) async fn long_query(&self, path: &str, data: &[u8]) -> Result<Answer, RpcError> {
+        let params = asked(path, data, None, false);
+        // A trial of many messages is long, and the node is not to make it twice.
+        let raw = if data.len() > MUCH {
+            self.call_long("abci_query", params).await?
+        } else {
+            self.call("abci_query", params).await?
+        };
+        let raw = self.queried(path, raw)?;
         Ok(Answer { value: raw.value, height: raw.height })
     }
 
@@ -141,7 +160,9 @@ impl Rpc {
     /// with a proof. The proof is checked with the header of the block that follows it.
     pub(crate) async fn prove(&self, key: &str, height: Option<u64>) -> Result<Proved, RpcError> {
         const METHOD: &str = "abci_query";
-        let raw = self.abci_query("store/ibc/key", key.as_bytes(), height, true).await?;
+        const PATH: &str = "store/ibc/key";
+        let raw = self.call_short(METHOD, asked(PATH, key.as_bytes(), height, true)).await?;
+        let raw = self.queried(PATH, raw)?;
         let unexpected = |reason: &str| self.unexpected(METHOD, reason);
         if raw.key != key.as_bytes() {
             return Err(unexpected("it is of another key"));
@@ -164,18 +185,7 @@ impl Rpc {
         })
     }
 
-    async fn abci_query(
-        &self,
-        path: &str,
-        data: &[u8],
-        height: Option<u64>,
-        prove: bool,
-    ) -> Result<RawQuery, RpcError> {
-        let mut params = json!({ "path": path, "data": HEXLOWER.encode(data), "prove": prove });
-        if let (Some(height), Some(params)) = (height, params.as_object_mut()) {
-            params.insert("height".to_owned(), json!(height.to_string()));
-        }
-        let answer: Response<RawQuery> = self.call("abci_query", params).await?;
+    fn queried(&self, path: &str, answer: Response<RawQuery>) -> Result<RawQuery, RpcError> {
         let raw = answer.response;
         if raw.code != 0 {
             return Err(RpcError::Query {
@@ -190,7 +200,7 @@ impl Rpc {
     }
 
     pub(super) async fn commit(&self, height: u64) -> Result<RawCommit, RpcError> {
-        self.call("commit", json!({ "height": height.to_string() })).await
+        self.call_short("commit", json!({ "height": height.to_string() })).await
     }
 
     pub(super) async fn validators(
@@ -204,7 +214,7 @@ impl Rpc {
             "page": page.to_string(),
             "per_page": per_page.to_string(),
         });
-        let raw: RawValidators = self.call("validators", params).await?;
+        let raw: RawValidators = self.call_short("validators", params).await?;
         if raw.block_height == height {
             Ok(raw)
         } else {
@@ -215,7 +225,8 @@ impl Rpc {
     /// Gives the node a transaction, and says what its mempool thinks of it.
     pub(super) async fn broadcast(&self, tx: &[u8]) -> Result<Checked, RpcError> {
         const METHOD: &str = "broadcast_tx_sync";
-        let checked: Checked = self.call(METHOD, json!({ "tx": BASE64.encode(tx) })).await?;
+        let params = json!({ "tx": BASE64.encode(tx) });
+        let checked: Checked = self.call_short(METHOD, params).await?;
         if checked.hash[..] == hash(tx)[..] {
             Ok(checked)
         } else {
@@ -269,12 +280,22 @@ impl Rpc {
     }
 
     pub(super) async fn block_results(&self, height: u64) -> Result<RawResults, RpcError> {
-        const METHOD: &str = "block_results";
-        let raw: RawResults = self.call(METHOD, json!({ "height": height.to_string() })).await?;
+        let params = json!({ "height": height.to_string() });
+        self.results_of(height, self.call("block_results", params).await?)
+    }
+
+    /// The same, if the answer is short.
+    pub(super) async fn short_block_results(&self, height: u64) -> Result<RawResults, RpcError> {
+        let params = json!({ "height": height.to_string() });
+        let (_, short) = self.http.limits();
+        self.results_of(height, self.call_within("block_results", &params, short).await?)
+    }
+
+    fn results_of(&self, height: u64, raw: RawResults) -> Result<RawResults, RpcError> {
         if raw.height == height {
             Ok(raw)
         } else {
-            Err(self.unexpected(METHOD, "they are of another height"))
+            Err(self.unexpected("block_results", "they are of another height"))
         }
     }
 
@@ -285,10 +306,9 @@ impl Rpc {
         height: u64,
     ) -> Result<Option<TxResult>, RpcError> {
         let raw: RawBlock = self.call("block", json!({ "height": height.to_string() })).await?;
-        let place =
-            raw.block.data.txs.iter().position(|tx| {
-                BASE64.decode(tx.as_bytes()).is_ok_and(|tx| self::hash(&tx) == *hash)
-            });
+        let is_it =
+            |tx: String| BASE64.decode(tx.as_bytes()).is_ok_and(|tx| self::hash(&tx) == *hash);
+        let place = raw.block.data.txs.into_iter().position(is_it);
         let Some(place) = place else { return Ok(None) };
         let results = self.block_results(height).await?;
         let result = results.txs_results.into_iter().nth(place);
@@ -296,17 +316,59 @@ impl Rpc {
         result.map(Some).ok_or_else(missing)
     }
 
+    /// Asks for what may be long: then it is asked for again, when it is its turn. To stop reading
+    /// until then would keep what has come, and a node does not wait with what it writes.
     async fn call<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,
     ) -> Result<T, RpcError> {
+        let (limit, short) = self.http.limits();
+        match self.call_within(method, &params, short).await {
+            Err(RpcError::TooLarge { .. }) if short < limit => self.call_long(method, params).await,
+            answered => answered,
+        }
+    }
+
+    /// Asks for what is long.
+    async fn call_long<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<T, RpcError> {
+        let _turn = self.http.turn().await;
+        self.call_within(method, &params, self.http.limits().0).await
+    }
+
+    async fn call_short<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<T, RpcError> {
+        let (limit, short) = self.http.limits();
+        match self.call_within(method, &params, short).await {
+            Err(RpcError::TooLarge { .. }) if short < limit => {
+                Err(self.unexpected(method, "it is longer than any of its kind"))
+            }
+            answered => answered,
+        }
+    }
+
+    async fn call_within<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: &Value,
+        limit: usize,
+    ) -> Result<T, RpcError> {
         // One request a connection at a time: the id tells nothing that is not known, and is
         // checked because a cache between here and the node may think otherwise.
         const ID: i64 = 1;
         let body = json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params });
-        let (status, body) = self.http.post(method, body.to_string().into_bytes()).await?;
+        let (status, body) = self.http.post(method, body.to_string().into_bytes(), limit).await?;
         let url = || self.http.url().to_owned();
+        if is_crowded(&body) {
+            return Err(self.unexpected(method, "it has more in it than it has bytes for"));
+        }
         let envelope: Envelope<T> = match serde_json::from_slice(&body) {
             Ok(envelope) => envelope,
             Err(_) if !status.is_success() => {
@@ -331,6 +393,15 @@ impl Rpc {
         let (url, reason) = (self.http.url().to_owned(), excerpt(reason));
         RpcError::Unexpected { url, method, reason }
     }
+}
+
+/// The parameters of a question to the application.
+fn asked(path: &str, data: &[u8], height: Option<u64>, prove: bool) -> Value {
+    let mut params = json!({ "path": path, "data": HEXLOWER.encode(data), "prove": prove });
+    if let (Some(height), Some(params)) = (height, params.as_object_mut()) {
+        params.insert("height".to_owned(), json!(height.to_string()));
+    }
+    params
 }
 
 /// A time, as Go writes it (RFC 3339).

@@ -87,6 +87,7 @@ impl Rpc {
         let results = found.txs.iter().map(|tx| &tx.tx_result).filter(|result| result.code == 0);
         let mut events: Vec<_> =
             results.flat_map(|result| &result.events).filter_map(IbcEvent::read).collect();
+        drop(found);
         if events.is_empty() {
             // Some packets are sent by no transaction, but when a block begins or ends.
             for height in self.block_search(query, FOUND).await? {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::json;
 use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -55,7 +56,7 @@ impl Socket {
         });
         let sent = self.stream.send(Message::text(request.to_string())).await;
         sent.map_err(|error| broken(&self.http, error))?;
-        self.receive::<Value>().await.map(drop)
+        self.receive::<IgnoredAny>().await.map(drop)
     }
 
     /// The height of the next block that the node tells of.

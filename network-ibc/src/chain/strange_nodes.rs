@@ -2,7 +2,10 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,12 +19,16 @@ use tokio::{
 use super::{
     ChainConfig, ChainKey, RpcError, TxError, TxSettings,
     events::{ChainEvents, Heard},
+    http::SHORT,
     preflight::{Check, Level, preflight},
     rpc::{Rpc, RpcSettings},
     socket::Socket,
     submit::Submitter,
 };
-use crate::height::Height;
+use crate::{
+    height::Height,
+    identifier::{ChannelId, ConnectionId, PortId},
+};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 10_000;
@@ -76,15 +83,7 @@ impl Strange {
         Self::serving(move |mut stream| {
             let answer = answer.clone();
             async move {
-                let mut request = Vec::new();
-                let asked = loop {
-                    let Ok(1..) = stream.read_buf(&mut request).await else { return };
-                    let text = String::from_utf8_lossy(&request);
-                    let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
-                    if let Ok(asked) = serde_json::from_str::<Value>(body) {
-                        break asked;
-                    }
-                };
+                let Some(asked) = request(&mut stream).await else { return };
                 let (status, body) = answer(&asked);
                 let length = body.len();
                 let head = format!(
@@ -126,6 +125,19 @@ impl Strange {
         assert!(began.elapsed() < TIMEOUT * 4, "it took {:?}", began.elapsed());
         assert!(error.to_string().len() < 1_000, "the error is as long as the answer");
         error
+    }
+}
+
+/// What is asked; `None` if the connection ends before.
+async fn request(stream: &mut TcpStream) -> Option<Value> {
+    let mut request = Vec::new();
+    loop {
+        let Ok(1..) = stream.read_buf(&mut request).await else { return None };
+        let text = String::from_utf8_lossy(&request);
+        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+        if let Ok(asked) = serde_json::from_str::<Value>(body) {
+            return Some(asked);
+        }
     }
 }
 
@@ -186,6 +198,155 @@ async fn an_endless_answer_is_cut_off() {
     assert!(matches!(node.status().await, RpcError::TooLarge { .. }));
     let node = Strange::raw("HTTP/1.1 200 OK\r\nX: ", false, true).await;
     assert!(matches!(node.status().await, RpcError::Unreachable { .. }));
+}
+
+/// How much of its long answers a node has written at once to whoever still listens.
+#[derive(Default)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A node at height 8 whose answers of what happened in a block are long and take their time.
+async fn loud(held: Arc<Held>) -> Strange {
+    const LONG: usize = SHORT * 2;
+    Strange::serving(move |mut stream| {
+        let held = held.clone();
+        async move {
+            let Some(asked) = request(&mut stream).await else { return };
+            let result = match asked["method"].as_str().unwrap() {
+                "block_results" => json!({ "height": asked["params"]["height"] }),
+                _ => status("8"),
+            };
+            let body = json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string();
+            let is_long = asked["method"] == "block_results";
+            let spaces = if is_long { LONG } else { 0 };
+            let length = spaces + body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            let begun = [head.into_bytes(), vec![b' '; spaces]].concat();
+            if stream.write_all(&begun).await.is_err() {
+                return;
+            }
+            if is_long {
+                // Whoever does not want that much is gone soon.
+                let mut more = [0; 1];
+                let gone = stream.read(&mut more);
+                if tokio::time::timeout(Duration::from_millis(150), gone).await.is_ok() {
+                    return;
+                }
+                let now = held.now.fetch_add(1, Ordering::Relaxed) + 1;
+                held.most.fetch_max(now, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                held.now.fetch_sub(1, Ordering::Relaxed);
+            }
+            let _ = stream.write_all(body.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+fn patient(node: &Strange, timeout: Duration) -> Rpc {
+    let settings = RpcSettings { timeout, ..RpcSettings::default() };
+    Rpc::new(node.rpc.http().url(), &settings).unwrap()
+}
+
+#[tokio::test]
+async fn of_long_answers_one_is_held_at_a_time_and_all_of_them_come() {
+    let held = Arc::new(Held::default());
+    let node = loud(held.clone()).await;
+    // Less than all of them take.
+    let rpc = patient(&node, Duration::from_millis(1_500));
+    let mut events = ChainEvents::from(rpc.clone(), 1);
+    let blocks = async {
+        for wanted in 1..=8 {
+            let heard = events.next().await;
+            assert!(matches!(heard, Heard::Block { height, .. } if height == wanted), "{heard:?}");
+        }
+    };
+    let others = futures_util::future::join_all((1..=6).map(|height| rpc.block_results(height)));
+    let all = async { tokio::join!(blocks, others) };
+    let ((), others) = tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+    for (height, results) in (1..=6).zip(others) {
+        assert_eq!(results.unwrap().height, height);
+    }
+    assert_eq!(held.most.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_has_no_reason_to_be_long_is_not_taken() {
+    let node = Strange::with(|method| match method {
+        "abci_query" => json!({ "response": { "code": 0, "value": "A".repeat(SHORT) } }),
+        _ => json!({ "log": "x".repeat(SHORT) }),
+    })
+    .await;
+    let rpc = patient(&node, Duration::from_secs(10));
+    let long = |asked: Option<RpcError>| {
+        let Some(RpcError::Unexpected { reason, .. }) = asked else { panic!("{asked:?}") };
+        assert!(reason.contains("longer than any of its kind"), "{reason}");
+    };
+    long(rpc.status().await.err());
+    long(rpc.commit(7).await.err());
+    long(rpc.validators(7, 1, 100).await.err());
+    long(rpc.broadcast(b"tx").await.err());
+    long(rpc.prove("key", Some(7)).await.err());
+    long(rpc.query("/", &[], None).await.err());
+}
+
+#[tokio::test]
+async fn an_answer_has_no_more_in_it_than_it_has_bytes_for() {
+    let event = format!(r#"{{"type":"","attributes":[{}]}}"#, vec!["{}"; 50].join(","));
+    for (list, one) in [("txs_results", "{}"), ("finalize_block_events", &event)] {
+        let many = vec![one; 8_000 / (one.len() + 1)].join(",");
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"height":"7","{list}":[{many}]}}}}"#);
+        let node = Strange::answering(move |_| (200, body.clone())).await;
+        let error = node.rpc.block_results(7).await.map(drop).unwrap_err();
+        let RpcError::Unexpected { reason, .. } = &error else { panic!("{error}") };
+        assert!(reason.contains("more in it"), "{reason}");
+    }
+    // What is quoted is no structure.
+    let text = r#"{\"a\":[{},{},{}]},"#.repeat(400);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"height":"7","txs_results":[{{"log":"{text}"}}]}}}}"#
+    );
+    let node = Strange::answering(move |_| (200, body.clone())).await;
+    assert_eq!(node.rpc.block_results(7).await.unwrap().txs_results.len(), 1);
+
+    let hop = ConnectionId::known("connection-0");
+    for (entries, taken) in [(30, true), (33, false)] {
+        let value = data_encoding::BASE64.encode(&[0x0A, 0].repeat(entries));
+        let answer = json!({ "response": { "code": 0, "value": value, "height": "7" } });
+        let node = Strange::with(move |_| answer.clone()).await;
+        assert_eq!(node.rpc.channels_over(&hop).await.is_ok(), taken);
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_no_longer_than_an_answer_may_be() {
+    use ibc_proto::{
+        cosmos::base::query::v1beta1::PageResponse,
+        ibc::core::channel::v1::{PacketState, QueryPacketCommitmentsResponse},
+    };
+    use prost::Message as _;
+
+    let state = PacketState { data: vec![7; 1_000], ..PacketState::default() };
+    let pagination = Some(PageResponse { next_key: vec![1], total: 0 });
+    let page =
+        QueryPacketCommitmentsResponse { commitments: vec![state; 3], pagination, height: None };
+    let value = data_encoding::BASE64.encode(&page.encode_to_vec());
+    let answer = json!({ "response": { "code": 0, "value": value, "height": "7" } });
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let node = Strange::with(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        answer.clone()
+    })
+    .await;
+    let (port, channel) = (PortId::known("port"), ChannelId::known("channel-0"));
+    let error = node.rpc.commitments(&port, &channel).await.unwrap_err();
+    assert!(error.to_string().contains("too long together"), "{error}");
+    assert_eq!(asked.load(Ordering::Relaxed), MAX_ANSWER / 3_000 + 1);
 }
 
 #[tokio::test]

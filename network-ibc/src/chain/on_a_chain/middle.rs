@@ -84,7 +84,7 @@ async fn serve(mut stream: TcpStream, node: &Rpc, judge: &Judge) {
             json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error }).to_string()
         }
         Verdict::Pass | Verdict::PassAndLose | Verdict::Change(_) => {
-            let Ok((_, answer)) = node.http().post("any", body).await else { return };
+            let Ok((_, answer)) = node.http().post("any", body, usize::MAX).await else { return };
             let mut answer: Value = serde_json::from_slice(&answer).unwrap();
             if let Verdict::Change(change) = &verdict {
                 change(&mut answer["result"]);

@@ -24,6 +24,9 @@ use crate::{
     path,
 };
 
+/// How many proofs are held at once, for messages that the host takes together.
+const TOGETHER: usize = 64;
+
 /// After how many blocks it is stored that they were seen, if nothing happened in them.
 const SEEN: u64 = 1_000;
 
@@ -198,8 +201,14 @@ impl Relayer {
     /// Tells the host what happened in a block, however long that takes; without one, what is there
     /// on the chain.
     pub(super) async fn tell(&self, news: &[News], height: Option<u64>) {
+        for news in news.chunks(TOGETHER) {
+            self.tell_together(news, height).await;
+        }
+    }
+
+    async fn tell_together(&self, news: &[News], height: Option<u64>) {
         let (mut wait, mut after) = (FIRST, height);
-        while !news.is_empty() {
+        loop {
             if let Some(after) = after {
                 let Some(height) = self.provable(after).await else { return };
                 match self.messages(news, height).await {
